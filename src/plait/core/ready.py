@@ -1,0 +1,117 @@
+"""The ready ring: everything that can go on now, in order.
+
+A growable power-of-two array of owned references. What is in it is a `Runnable`: a handle, a task, a transport that has
+more to read. The turn takes from the head as many as stood there when it began.
+"""
+
+import cython
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
+from cython.cimports.libc.stdlib import calloc, free, malloc
+from cython.cimports.plait.core.cpython import PyThread_get_thread_ident
+
+RECEIVE_SIZE = cython.declare(cython.size_t, 256 * 1024)
+INITIAL_SLOTS = cython.declare(cython.uint, 256)
+
+
+class Runnable:
+    """Something that the turn can run for one slice."""
+
+    def run(self):
+        return 0
+
+
+class Scheduler:
+    """The ready ring with the thread it belongs to, and the memory that all transports of a loop share."""
+
+    def __cinit__(self):
+        self.ring = cython.cast(cython.pp_void, calloc(INITIAL_SLOTS, cython.sizeof(cython.p_void)))
+        self.receive_size = RECEIVE_SIZE
+        self.receive_buffer = cython.cast(cython.p_uchar, malloc(RECEIVE_SIZE))
+        if self.ring == cython.NULL or self.receive_buffer == cython.NULL:
+            raise MemoryError
+        self.mask = INITIAL_SLOTS - 1
+        self.deferred = []
+
+    def __dealloc__(self):
+        while self.count:
+            self.pop()
+        free(self.ring)
+        free(self.receive_buffer)
+
+    def push(self, runnable):
+        """Append for the next turn. Raises RuntimeError in a thread that is not the loop's."""
+        if self.thread != 0 and self.thread != PyThread_get_thread_ident():
+            self.wrong_thread()
+        if self.count > self.mask:
+            self.grow()
+        # The ring owns one reference to each entry; pop() hands it to its caller.
+        Py_INCREF(runnable)
+        self.ring[(self.head + self.count) & self.mask] = cython.cast(cython.p_void, runnable)
+        self.count += 1
+        return 0
+
+    def push_threadsafe(self, runnable):
+        """Append from any thread: the interpreter lock makes it atomic, and a sleeping engine is woken."""
+        if self.count > self.mask:
+            self.grow()
+        Py_INCREF(runnable)  # owned by the ring, as in push()
+        self.ring[(self.head + self.count) & self.mask] = cython.cast(cython.p_void, runnable)
+        self.count += 1
+        if self.engine is not None and self.engine.sleeping:
+            self.engine.wake()
+        return 0
+
+    def pop(self):
+        """Take the head out; the caller sees that there is one."""
+        entry: cython.p_void = self.ring[self.head]
+        runnable: Runnable = cython.cast(Runnable, entry)
+        self.head = (self.head + 1) & self.mask
+        self.count -= 1
+        Py_DECREF(runnable)  # the ring's reference; `runnable` holds its own
+        return runnable
+
+    def defer(self, runnable):
+        """Run it at the end of this turn, after all that is ready and before the engine waits; once, however often deferred."""
+        if not runnable.queued:
+            self.check_thread()
+            runnable.queued = True
+            self.deferred.append(runnable)
+        return 0
+
+    def run_deferred(self):
+        runnable: Runnable
+        while self.deferred:
+            batch: list = self.deferred
+            self.deferred = []
+            for item in batch:
+                runnable = cython.cast(Runnable, item)
+                runnable.queued = False
+                runnable.run()
+        return 0
+
+    def grow(self):
+        """Double the array and lay the entries out from its start."""
+        slots: cython.uint = self.mask + 1
+        ring: cython.pp_void = cython.cast(cython.pp_void, malloc(2 * slots * cython.sizeof(cython.p_void)))
+        if ring == cython.NULL:
+            raise MemoryError
+        i: cython.uint
+        for i in range(self.count):
+            ring[i] = self.ring[(self.head + i) & self.mask]
+        free(self.ring)
+        self.ring = ring
+        self.head = 0
+        self.mask = 2 * slots - 1
+        return 0
+
+    def check_thread(self):
+        """Raise RuntimeError unless this is the loop's thread, or the loop does not run."""
+        if self.thread != 0 and self.thread != PyThread_get_thread_ident():
+            self.wrong_thread()
+        return 0
+
+    def wrong_thread(self):
+        raise RuntimeError(
+            "this event loop runs in another thread, and only that thread may use it; from here call "
+            "loop.call_soon_threadsafe(callback, *args) or asyncio.run_coroutine_threadsafe(coro, loop)"
+        )
