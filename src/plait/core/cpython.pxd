@@ -1,6 +1,31 @@
 # What CPython offers beyond Cython's own declarations.
-from cpython.ref cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
+
+ctypedef PyObject* PyObjectPointer
 
 cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident() nogil
+    unsigned long PyThread_get_thread_ident() noexcept nogil
     int PyErr_CheckSignals() except -1
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+    PySendResult PyIter_Send(object iterator, object argument, PyObject** result) noexcept
+    bint PyCoro_CheckExact(object o) noexcept
+    bint PyGen_CheckExact(object o) noexcept
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+    ctypedef PySendResult (*sendfunc)(PyObject* iterator, PyObject* argument, PyObject** result) noexcept
+
+cdef extern from "capi.h":
+    long long plait_now_ns() noexcept nogil
+    object plait_call(object callback, tuple args)
+    object plait_fetch_exception() noexcept
+    void plait_raise(object exception, object traceback) noexcept
+    void plait_set_traceback(object exception, object traceback) noexcept
+    PySendResult plait_throw(object coro, object exception, object throw_name, PyObject** result) noexcept
+    void plait_set_am_send(PyTypeObject* type, sendfunc send) noexcept
+
+cdef extern from "sys/epoll.h":
+    const unsigned int EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP

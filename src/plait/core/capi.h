@@ -1,0 +1,73 @@
+/* The few things of CPython's C interface that Cython cannot say well, or says too dearly. */
+#ifndef PLAIT_CAPI_H
+#define PLAIT_CAPI_H
+
+#include <Python.h>
+#include <time.h>
+
+/* CLOCK_MONOTONIC in nanoseconds: the clock of time.monotonic(). */
+static inline long long plait_now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (long long)now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* callback(*args) without building a frame of arguments: the tuple's items are the vector. New reference or NULL. */
+static inline PyObject *plait_call(PyObject *callback, PyObject *args) {
+    Py_ssize_t count = PyTuple_GET_SIZE(args);
+    if (count == 0) return PyObject_CallNoArgs(callback);
+    return PyObject_Vectorcall(callback, &PyTuple_GET_ITEM(args, 0), (size_t)count, NULL);
+}
+
+/* The exception being raised, taken out of the thread state with its traceback in place. New reference. */
+static inline PyObject *plait_fetch_exception(void) {
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+        Py_DECREF(traceback);
+    }
+    Py_XDECREF(type);
+    return value;
+#endif
+}
+
+/* exception.__traceback__ = traceback, which may be None. */
+static inline void plait_set_traceback(PyObject *exception, PyObject *traceback) {
+    PyException_SetTraceback(exception, traceback);
+}
+
+/* Raise `exception` with that traceback (or None), and no frame of ours. Borrows both. */
+static inline void plait_raise(PyObject *exception, PyObject *traceback) {
+    plait_set_traceback(exception, traceback);
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(Py_NewRef(exception));
+#else
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)), Py_NewRef(exception),
+                  traceback == Py_None ? NULL : Py_NewRef(traceback));
+#endif
+}
+
+/* coro.throw(exception), told as PyIter_Send tells: *result is a new reference for RETURN and NEXT. */
+static inline PySendResult plait_throw(PyObject *coro, PyObject *exception, PyObject *throw_name, PyObject **result) {
+    PyObject *arguments[2] = {coro, exception};
+    *result = PyObject_VectorcallMethod(throw_name, arguments, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (*result != NULL) return PYGEN_NEXT;
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) return PYGEN_ERROR;
+    PyObject *stop = plait_fetch_exception();
+    *result = Py_NewRef(((PyStopIterationObject *)stop)->value);
+    Py_DECREF(stop);
+    return PYGEN_RETURN;
+}
+
+/* Give a type its am_send slot, so that `await` hands over results without a StopIteration (PEP 479's slot, Python 3.10). */
+static inline void plait_set_am_send(PyTypeObject *type, sendfunc send) {
+    type->tp_as_async->am_send = send;
+    PyType_Modified(type);
+}
+
+#endif

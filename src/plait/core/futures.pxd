@@ -1,0 +1,32 @@
+from plait.core.ready cimport Runnable, Scheduler
+
+cdef enum State:
+    PENDING
+    CANCELLED
+    FINISHED
+
+cdef class Future(Runnable):
+    cdef readonly Scheduler _loop
+    cdef State state
+    cdef public bint _asyncio_future_blocking
+    cdef bint log_traceback
+    cdef bint waiter_is_task                 # the first waiter is a Task of ours: woken without a handle
+    cdef object waiter, waiter_context       # the first callback, kept in place: nearly every future has one
+    cdef list more                           # further ones, as (callback, context); context None marks a Task of ours
+    cdef object result_value                 # the result, or the exception when failed
+    cdef bint failed
+    cdef object exception_traceback
+    cdef public object _cancel_message
+    cdef object cancelled_error
+    cdef readonly object _source_traceback
+    cdef object __weakref__
+    cdef int setup(self, Scheduler loop) except -1
+    cdef object result_of(self)
+    cdef int finish(self, object value) except -1
+    cdef int finish_failed(self, object exception) except -1
+    cdef bint finish_cancelled(self, object message) except -1
+    cdef int schedule_callbacks(self) except -1
+    cdef int schedule(self, object callback, object context) except -1
+    cdef int add_task_waiter(self, Runnable task) except -1
+    cdef object make_cancelled_error(self)
+    cdef int report_unretrieved(self) except -1

@@ -1,0 +1,310 @@
+"""The future: a result that is not there yet, and those that wait for it.
+
+Complete in behaviour as asyncio.Future; what differs is inside. The first waiter is kept in place, a waiting Task of ours is woken by
+putting it into the ready ring itself, and a future is its own await iterator.
+"""
+
+import sys
+from asyncio import CancelledError, InvalidStateError
+from asyncio import Future as AsyncioFuture
+from types import GenericAlias
+
+import cython
+from cython.cimports.cpython.object import PyObject, PyTypeObject
+from cython.cimports.cpython.ref import Py_INCREF
+from cython.cimports.plait.core.cpython import (
+    PYGEN_ERROR,
+    PYGEN_NEXT,
+    PYGEN_RETURN,
+    PyContext_CopyCurrent,
+    PyObjectPointer,
+    PySendResult,
+    plait_raise,
+    plait_set_am_send,
+)
+from cython.cimports.plait.core.handles import Handle
+
+from plait.standard import extract_stack, future_repr
+
+STATE_NAMES = ("PENDING", "CANCELLED", "FINISHED")
+
+
+class Future:
+    """What loop.create_future() returns. An instance of asyncio.Future by isinstance(); not thread-safe, as that."""
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    @property
+    def __class__(self):
+        return AsyncioFuture
+
+    def __init__(self, *, loop):
+        self.setup(loop)
+
+    def setup(self, loop):
+        self._loop = loop
+        if loop._debug:
+            self._source_traceback = extract_stack(sys._getframe(0))
+        return 0
+
+    def __del__(self):
+        if self.log_traceback:
+            self.report_unretrieved()
+
+    def report_unretrieved(self):
+        """asyncio's report of an exception that nobody asked for."""
+        self.log_traceback = False
+        context = {
+            "message": f"{type(self).__name__} exception was never retrieved",
+            "exception": self.result_value,
+            "future": self,
+        }
+        if self._source_traceback:
+            context["source_traceback"] = self._source_traceback
+        self._loop.call_exception_handler(context)
+        return 0
+
+    # What libraries read of asyncio's own.
+
+    @property
+    def _state(self):
+        return STATE_NAMES[self.state]
+
+    @property
+    def _result(self):
+        return None if self.failed else self.result_value
+
+    @property
+    def _exception(self):
+        return self.result_value if self.failed else None
+
+    @property
+    def _callbacks(self):
+        found = []
+        if self.waiter is not None:
+            found.append((self.waiter._wakeup if self.waiter_is_task else self.waiter, self.waiter_context))
+        for callback, context in self.more or ():
+            found.append((callback._wakeup if context is None else callback, context))
+        return found or None
+
+    @property
+    def _log_traceback(self):
+        return self.log_traceback
+
+    @_log_traceback.setter
+    def _log_traceback(self, value):
+        if value:
+            raise ValueError("_log_traceback can only be set to False")
+        self.log_traceback = False
+
+    def __repr__(self):
+        return future_repr(self)
+
+    def get_loop(self):
+        return self._loop
+
+    # State and results.
+
+    def done(self):
+        return self.state != State.PENDING
+
+    def cancelled(self):
+        return self.state == State.CANCELLED
+
+    def result(self):
+        """The result; raises the exception set, CancelledError, or InvalidStateError while pending."""
+        if self.state == State.FINISHED and not self.failed:
+            return self.result_value
+        return self.result_of()
+
+    def result_of(self):
+        if self.state == State.PENDING:
+            raise InvalidStateError("Result is not ready.")
+        if self.state == State.CANCELLED:
+            raise self.make_cancelled_error()
+        self.log_traceback = False
+        if self.failed:
+            raise self.result_value.with_traceback(self.exception_traceback)
+        return self.result_value
+
+    def exception(self):
+        """The exception set, or None; raises CancelledError, or InvalidStateError while pending."""
+        if self.state == State.CANCELLED:
+            raise self.make_cancelled_error()
+        if self.state == State.PENDING:
+            raise InvalidStateError("Exception is not set.")
+        self.log_traceback = False
+        return self.result_value if self.failed else None
+
+    def set_result(self, result, /):
+        """Mark it done with a result and schedule its callbacks. InvalidStateError when it is done already."""
+        if self.state != State.PENDING:
+            raise InvalidStateError(f"{STATE_NAMES[self.state]}: {self!r}")
+        self.finish(result)
+
+    def set_exception(self, exception, /):
+        """Mark it done with an exception (a class or an instance). InvalidStateError when it is done already."""
+        if self.state != State.PENDING:
+            raise InvalidStateError(f"{STATE_NAMES[self.state]}: {self!r}")
+        if isinstance(exception, type):
+            exception = exception()
+        if isinstance(exception, StopIteration):
+            stop = exception
+            exception = RuntimeError("StopIteration interacts badly with generators and cannot be raised into a Future")
+            exception.__cause__ = stop
+            exception.__context__ = stop
+        if not isinstance(exception, BaseException):
+            raise TypeError(f"an exception is needed, got {exception!r}")
+        self.finish_failed(exception)
+
+    def cancel(self, msg=None):
+        """Cancel it and schedule its callbacks; False when it is done already."""
+        self.log_traceback = False
+        return self.finish_cancelled(msg)
+
+    def finish(self, value):
+        self.result_value = value
+        self.state = State.FINISHED
+        return self.schedule_callbacks()
+
+    def finish_failed(self, exception):
+        self.result_value = exception
+        self.exception_traceback = exception.__traceback__
+        self.failed = True
+        self.state = State.FINISHED
+        self.log_traceback = True
+        return self.schedule_callbacks()
+
+    def finish_cancelled(self, message):
+        if self.state != State.PENDING:
+            return False
+        self.state = State.CANCELLED
+        self._cancel_message = message
+        self.schedule_callbacks()
+        return True
+
+    def make_cancelled_error(self):
+        """The CancelledError that was raised inside, once; later ones are new with the same message."""
+        if self.cancelled_error is not None:
+            error = self.cancelled_error
+            self.cancelled_error = None
+            return error
+        if self._cancel_message is None:
+            return CancelledError()
+        return CancelledError(self._cancel_message)
+
+    def _make_cancelled_error(self):
+        return self.make_cancelled_error()
+
+    # Callbacks and waiters.
+
+    def add_done_callback(self, fn, /, *, context=None):
+        """Call fn(future) in `context` (default: a copy of the current one) once it is done, by the loop, soon."""
+        if context is None:
+            context = PyContext_CopyCurrent()
+        if self.state != State.PENDING:
+            self.schedule(fn, context)
+        elif self.waiter is None and self.more is None:
+            self.waiter = fn
+            self.waiter_context = context
+        else:
+            if self.more is None:
+                self.more = []
+            self.more.append((fn, context))
+
+    def remove_done_callback(self, fn, /):
+        """Remove all of this callback; returns how many there were."""
+        removed: cython.Py_ssize_t = 0
+        if self.waiter is not None and not self.waiter_is_task and self.waiter == fn:
+            self.waiter = None
+            self.waiter_context = None
+            removed += 1
+        if self.more is not None:
+            kept = [entry for entry in self.more if entry[1] is None or entry[0] != fn]
+            if self.more is not None:
+                removed += len(self.more) - len(kept)
+                self.more = kept or None
+        return removed
+
+    def add_task_waiter(self, task):
+        """A Task of ours waits: it is put into the ready ring when the future is done."""
+        if self.waiter is None and self.more is None:
+            self.waiter = task
+            self.waiter_is_task = True
+        else:
+            if self.more is None:
+                self.more = []
+            self.more.append((task, None))
+        return 0
+
+    def schedule_callbacks(self):
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if self.waiter_is_task:
+                self.waiter_is_task = False
+                self._loop.push(cython.cast(Runnable, waiter))
+            else:
+                context = self.waiter_context
+                self.waiter_context = None
+                self.schedule(waiter, context)
+        if self.more is not None:
+            more: list = self.more
+            self.more = None
+            for callback, context in more:
+                if context is None:
+                    self._loop.push(cython.cast(Runnable, callback))
+                else:
+                    self.schedule(callback, context)
+        return 0
+
+    def schedule(self, callback, context):
+        if self._loop._closed:
+            raise RuntimeError("Event loop is closed")
+        handle: Handle = Handle.__new__(Handle)
+        handle.setup(self._loop, callback, (self,), context)
+        if self._loop._debug:
+            handle.trace()
+        return self._loop.push(handle)
+
+    # Awaiting.
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.state == State.PENDING:
+            self._asyncio_future_blocking = True
+            return self
+        raise StopIteration(self.result())
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def future_send(
+    iterator: cython.pointer(PyObject), argument: cython.pointer(PyObject), result: cython.pointer(PyObjectPointer)
+) -> PySendResult:
+    """am_send of Future: one step of `await future`, without a StopIteration and without a frame of ours in tracebacks."""
+    future: Future = cython.cast(Future, iterator)
+    if future.state == State.PENDING:
+        future._asyncio_future_blocking = True
+        Py_INCREF(future)  # the caller's reference to what is yielded
+        result[0] = iterator
+        return PYGEN_NEXT
+    if future.state == State.CANCELLED:
+        plait_raise(future.make_cancelled_error(), None)
+    elif future.failed:
+        future.log_traceback = False
+        plait_raise(future.result_value, future.exception_traceback)
+    else:
+        Py_INCREF(future.result_value)  # the caller's reference to what is returned
+        result[0] = cython.cast(cython.pointer(PyObject), future.result_value)
+        return PYGEN_RETURN
+    result[0] = cython.NULL
+    return PYGEN_ERROR
+
+
+plait_set_am_send(cython.cast(cython.pointer(PyTypeObject), Future), future_send)

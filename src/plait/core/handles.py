@@ -1,0 +1,252 @@
+"""Handles: a callback with its arguments and context, ready now or at a time; and the heap of those that wait for their time."""
+
+import sys
+from asyncio import Handle as AsyncioHandle
+from asyncio import TimerHandle as AsyncioTimerHandle
+
+import cython
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.plait.core.cpython import (
+    PyContext_CopyCurrent,
+    PyContext_Enter,
+    PyContext_Exit,
+    plait_call,
+)
+
+from plait.standard import extract_stack, format_callback_source
+
+
+class Handle:
+    """What call_soon() returns. An instance of asyncio.Handle by isinstance()."""
+
+    @property
+    def __class__(self):
+        return AsyncioHandle
+
+    def setup(self, loop, callback, args, context):
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._context = PyContext_CopyCurrent() if context is None else context
+        return 0
+
+    def trace(self):
+        """Debug mode: remember where it was made. Frames of compiled code are not Python frames, so the caller is frame 0."""
+        self._source_traceback = extract_stack(sys._getframe(0))
+        return 0
+
+    def run(self):
+        if self._cancelled:
+            return 0
+        callback = self._callback
+        args: tuple = self._args
+        PyContext_Enter(self._context)
+        try:
+            plait_call(callback, args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.failed(exc)
+        finally:
+            PyContext_Exit(self._context)
+        return 0
+
+    def _run(self):
+        self.run()
+
+    def failed(self, exc):
+        source = format_callback_source(self._callback, self._args)
+        context = {"message": f"Exception in callback {source}", "exception": exc, "handle": self}
+        if self._source_traceback:
+            context["source_traceback"] = self._source_traceback
+        self._loop.call_exception_handler(context)
+        return 0
+
+    def cancel(self):
+        """Do not run it, if it has not run yet. Idempotent; only in the loop's thread."""
+        if not self._cancelled:
+            self._cancelled = True
+            if self._loop._debug:
+                self._repr = repr(self)  # the slow-callback report still tells what it was
+            self._callback = None
+            self._args = None
+
+    def cancelled(self):
+        return self._cancelled
+
+    def get_context(self):
+        return self._context
+
+    def _repr_info(self):
+        info = ["TimerHandle" if isinstance(self, AsyncioTimerHandle) else "Handle"]
+        if self._cancelled:
+            info.append("cancelled")
+        if self._callback is not None:
+            info.append(format_callback_source(self._callback, self._args))
+        if self._source_traceback:
+            frame = self._source_traceback[-1]
+            info.append(f"created at {frame[0]}:{frame[1]}")
+        return info
+
+    def __repr__(self):
+        if self._repr is not None:
+            return self._repr
+        return f"<{' '.join(self._repr_info())}>"
+
+
+class TimerHandle(Handle):
+    """What call_later() and call_at() return. An instance of asyncio.TimerHandle by isinstance()."""
+
+    def __cinit__(self):
+        self.place = -1
+
+    @property
+    def __class__(self):
+        return AsyncioTimerHandle
+
+    @property
+    def _when(self):
+        return self.when_s
+
+    @property
+    def _scheduled(self):
+        return self.place >= 0
+
+    def when(self):
+        """The time it is due, in seconds of loop.time()."""
+        return self.when_s
+
+    def cancel(self):
+        """Take it out of the heap at once. Idempotent; only in the loop's thread."""
+        if self.place >= 0:
+            self.heap.remove(self)
+        Handle.cancel(self)
+
+    def _repr_info(self):
+        info = Handle._repr_info(self)
+        info.insert(2 if self._cancelled else 1, f"when={self.when_s}")
+        return info
+
+    def __hash__(self):
+        return hash(self.when_s)
+
+    def __lt__(self, other):
+        return self.when_s < other._when if isinstance(other, AsyncioTimerHandle) else NotImplemented
+
+    def __le__(self, other):
+        if not isinstance(other, AsyncioTimerHandle):
+            return NotImplemented
+        return self.when_s < other._when or self == other
+
+    def __gt__(self, other):
+        return self.when_s > other._when if isinstance(other, AsyncioTimerHandle) else NotImplemented
+
+    def __ge__(self, other):
+        if not isinstance(other, AsyncioTimerHandle):
+            return NotImplemented
+        return self.when_s > other._when or self == other
+
+    def __eq__(self, other):
+        if not isinstance(other, AsyncioTimerHandle):
+            return NotImplemented
+        return (
+            self.when_s == other._when
+            and self._callback == other._callback
+            and self._args == other._args
+            and self._cancelled == other._cancelled
+        )
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def before(a: Entry, b: Entry) -> cython.bint:
+    return a.when_ns < b.when_ns or (a.when_ns == b.when_ns and a.sequence < b.sequence)
+
+
+class TimerHeap:
+    """A binary heap of timers by (when, order of asking). Each timer knows its place, so that cancel removes it at once."""
+
+    def __dealloc__(self):
+        self.clear()
+        free(self.entries)
+
+    def __len__(self):
+        return self.count
+
+    def add(self, timer):
+        if self.count == self.room:
+            room: cython.Py_ssize_t = 2 * self.room or 64
+            entries: cython.pointer(Entry) = cython.cast(
+                cython.pointer(Entry), realloc(self.entries, room * cython.sizeof(Entry))
+            )
+            if entries == cython.NULL:
+                raise MemoryError
+            self.entries = entries
+            self.room = room
+        Py_INCREF(timer)  # the heap's reference, given back by remove() or clear()
+        timer.heap = self
+        entry: Entry
+        entry.when_ns = timer.when_ns
+        entry.sequence = self.sequence
+        entry.timer = cython.cast(cython.p_void, timer)
+        self.sequence += 1
+        self.count += 1
+        self.sift_up(self.count - 1, entry)
+        return 0
+
+    def remove(self, timer):
+        """Take a timer out that is in the heap."""
+        place: cython.Py_ssize_t = timer.place
+        timer.place = -1
+        self.count -= 1
+        if place != self.count:
+            last: Entry = self.entries[self.count]
+            if place > 0 and before(last, self.entries[(place - 1) >> 1]):
+                self.sift_up(place, last)
+            else:
+                self.sift_down(place, last)
+        Py_DECREF(timer)
+        return 0
+
+    def fire(self, loop, now_ns):
+        """Move what is due into the ready ring, in order."""
+        while self.count and self.entries[0].when_ns <= now_ns:
+            timer: TimerHandle = cython.cast(TimerHandle, self.entries[0].timer)
+            self.remove(timer)
+            loop.push(timer)
+        return 0
+
+    def clear(self):
+        while self.count:
+            self.count -= 1
+            timer: TimerHandle = cython.cast(TimerHandle, self.entries[self.count].timer)
+            timer.place = -1
+            Py_DECREF(timer)
+        return 0
+
+    def put(self, place, entry):
+        self.entries[place] = entry
+        cython.cast(TimerHandle, entry.timer).place = place
+
+    def sift_up(self, place, entry):
+        while place > 0:
+            parent: cython.Py_ssize_t = (place - 1) >> 1
+            if before(self.entries[parent], entry):
+                break
+            self.put(place, self.entries[parent])
+            place = parent
+        self.put(place, entry)
+
+    def sift_down(self, place, entry):
+        child: cython.Py_ssize_t = 2 * place + 1
+        while child < self.count:
+            if child + 1 < self.count and before(self.entries[child + 1], self.entries[child]):
+                child += 1
+            if before(entry, self.entries[child]):
+                break
+            self.put(place, self.entries[child])
+            place = child
+            child = 2 * place + 1
+        self.put(place, entry)

@@ -1,0 +1,26 @@
+from plait.core.futures cimport Future
+from plait.core.ready cimport Runnable, Scheduler
+
+cdef class Task(Future):
+    cdef readonly object _coro, _context
+    cdef readonly object _fut_waiter
+    cdef object name                         # a str, or the int of "Task-N" until somebody asks
+    cdef public bint _log_destroy_pending
+    cdef readonly bint _must_cancel
+    cdef bint linked                         # stands in the loop's list of live tasks
+    cdef Py_ssize_t cancels_requested
+    cdef object pending_error                # to be thrown at the next slice
+    cdef void* previous                      # borrowed neighbours in that list
+    cdef void* next
+    cdef int start(self, Scheduler loop, object coro, object name, object context, bint eagerly) except -1
+    cdef int slice(self, object error) except -1
+    cdef int suspended(self, object yielded) except -1
+    cdef int suspended_on_foreign(self, object future) except -1
+    cdef int returned(self, object value) except -1
+    cdef int raised(self, object error) except -1
+    cdef int complain(self, str text) except -1
+    cdef int begin_eagerly(self) except -1
+    cdef void link(self) noexcept
+    cdef void unlink(self) noexcept
+
+cdef list live_tasks(Scheduler loop)

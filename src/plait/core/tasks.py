@@ -1,0 +1,322 @@
+"""The task: a coroutine cut into slices where it waits.
+
+A Task is itself what stands in the ready ring. Each `run` is one slice: the coroutine goes on until it yields a future (the task
+then waits for it), yields nothing (it is ready again at once), returns or raises. Behaviour is asyncio.Task's to the letter.
+"""
+
+import sys
+from asyncio import CancelledError, InvalidStateError
+from asyncio import Task as AsyncioTask
+from types import GenericAlias
+
+import cython
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.cpython.ref import Py_DECREF
+from cython.cimports.plait.core.cpython import (
+    PYGEN_ERROR,
+    PYGEN_NEXT,
+    PyContext_CopyCurrent,
+    PyContext_Enter,
+    PyContext_Exit,
+    PyCoro_CheckExact,
+    PyGen_CheckExact,
+    PyIter_Send,
+    PySendResult,
+    plait_fetch_exception,
+    plait_set_traceback,
+    plait_throw,
+)
+from cython.cimports.plait.core.current import (
+    plait_current_init,
+    plait_current_task,
+    plait_leave_task,
+    plait_switch_task,
+)
+from cython.cimports.plait.core.futures import State
+
+from plait.standard import iscoroutine, task_get_stack, task_print_stack, task_repr
+
+# From 3.13 uncancel() down to zero takes back a cancellation that was not yet delivered (gh-117407).
+UNCANCEL_TAKES_BACK = cython.declare(cython.bint, sys.version_info >= (3, 13))
+THROW = cython.declare(str, "throw")
+names_given = cython.declare(cython.longlong, 0)
+
+plait_current_init()
+
+
+class Task(Future):
+    """What loop.create_task() returns. An instance of asyncio.Task by isinstance(); not thread-safe, as that."""
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    @property
+    def __class__(self):
+        return AsyncioTask
+
+    def __init__(self, coro, *, loop, name=None, context=None, eager_start=False):
+        self.start(loop, coro, name, context, eager_start)
+
+    def start(self, loop, coro, name, context, eagerly):
+        global names_given
+        self.setup(loop)
+        if not PyCoro_CheckExact(coro) and not iscoroutine(coro):
+            raise TypeError(f"a coroutine was expected, got {coro!r}")
+        self._log_destroy_pending = True
+        if name is None:
+            names_given += 1
+            self.name = names_given
+        else:
+            self.name = str(name)
+        self._coro = coro
+        self._context = PyContext_CopyCurrent() if context is None else context
+        if eagerly and loop.thread != 0:
+            return self.begin_eagerly()
+        loop.push(self)
+        self.link()
+        return 0
+
+    def __del__(self):
+        # Not in __dealloc__: there the garbage collector may have cleared _loop already.
+        self.unlink()
+        if self.state == State.PENDING and self._log_destroy_pending:
+            context = {"task": self, "message": "Task was destroyed but it is pending!"}
+            if self._source_traceback:
+                context["source_traceback"] = self._source_traceback
+            self._loop.call_exception_handler(context)
+        if self.log_traceback:
+            self.report_unretrieved()
+
+    def __repr__(self):
+        return task_repr(self)
+
+    @property
+    def _num_cancels_requested(self):
+        return self.cancels_requested
+
+    def get_coro(self):
+        return self._coro
+
+    def get_context(self):
+        return self._context
+
+    def get_name(self):
+        if not isinstance(self.name, str):
+            self.name = f"Task-{self.name}"
+        return self.name
+
+    def set_name(self, value, /):
+        self.name = str(value)
+
+    def set_result(self, result, /):
+        raise RuntimeError("Task does not support set_result operation")
+
+    def set_exception(self, exception, /):
+        raise RuntimeError("Task does not support set_exception operation")
+
+    def get_stack(self, *, limit=None):
+        """The frames of the suspended coroutine, or of its traceback; oldest first, as asyncio.Task.get_stack."""
+        return task_get_stack(self, limit)
+
+    def print_stack(self, *, limit=None, file=None):
+        """Print what get_stack() gives to `file` (default: sys.stderr)."""
+        return task_print_stack(self, limit, file)
+
+    def cancel(self, msg=None):
+        """Have CancelledError thrown into the coroutine at its next slice; False when the task is done already."""
+        self.log_traceback = False
+        if self.state != State.PENDING:
+            return False
+        self.cancels_requested += 1
+        waiter = self._fut_waiter
+        if waiter is not None and waiter.cancel(msg=msg):
+            return True  # it stays: it may be a task that ignores this, and then there must be something to cancel again
+        self._must_cancel = True
+        self._cancel_message = msg
+        return True
+
+    def cancelling(self):
+        return self.cancels_requested
+
+    def uncancel(self):
+        if self.cancels_requested > 0:
+            self.cancels_requested -= 1
+            if self.cancels_requested == 0 and UNCANCEL_TAKES_BACK:
+                self._must_cancel = False
+        return self.cancels_requested
+
+    # The slice.
+
+    def run(self):
+        context = self._context
+        PyContext_Enter(context)
+        try:
+            self.slice(None)
+        finally:
+            PyContext_Exit(context)
+        return 0
+
+    def _wakeup(self, future):
+        """The done callback on a future that is not ours; runs in the task's context."""
+        error = None
+        try:
+            future.result()
+        except BaseException as exc:
+            error = exc
+        self.slice(error)
+
+    def slice(self, error):
+        """Let the coroutine go on until it waits or ends. The task's context has been entered."""
+        if self.state != State.PENDING:
+            raise InvalidStateError(f"__step(): already done: {self!r} {error!r}")
+        if self._fut_waiter is not None:
+            if isinstance(self._fut_waiter, Future):
+                waiter: Future = cython.cast(Future, self._fut_waiter)
+                if waiter.state == State.CANCELLED:
+                    error = waiter.make_cancelled_error()
+                elif waiter.failed:
+                    waiter.log_traceback = False
+                    error = waiter.result_value
+                    plait_set_traceback(error, waiter.exception_traceback)
+            self._fut_waiter = None
+        elif self.pending_error is not None:
+            error = self.pending_error
+            self.pending_error = None
+        if self._must_cancel:
+            self._must_cancel = False
+            if not isinstance(error, CancelledError):
+                error = self.make_cancelled_error()
+
+        plait_switch_task(self._loop, self)
+        self._loop.task_is_current = True
+        result: cython.pointer(PyObject) = cython.NULL
+        outcome: PySendResult
+        if error is None:
+            outcome = PyIter_Send(self._coro, None, cython.address(result))
+        else:
+            outcome = plait_throw(self._coro, error, THROW, cython.address(result))
+        if outcome == PYGEN_ERROR:
+            return self.raised(plait_fetch_exception())
+        value = cython.cast(object, result)
+        Py_DECREF(value)  # the reference that PyIter_Send gave; `value` holds its own
+        if outcome == PYGEN_NEXT:
+            return self.suspended(value)
+        return self.returned(value)
+
+    def suspended(self, yielded):
+        """It waits for what it yielded."""
+        if isinstance(yielded, Future):
+            future: Future = cython.cast(Future, yielded)
+            if yielded is self:
+                return self.complain(f"Task cannot await on itself: {self!r}")
+            if future._loop is not self._loop:
+                return self.complain(f"Task {self!r} got Future {yielded!r} attached to a different loop")
+            if not future._asyncio_future_blocking:
+                return self.complain(f"yield was used instead of yield from in task {self!r} with {yielded!r}")
+            future._asyncio_future_blocking = False
+            if future.state == State.PENDING:
+                future.add_task_waiter(self)
+            else:
+                self._loop.push(self)
+            self._fut_waiter = future
+            if self._must_cancel and future.cancel(msg=self._cancel_message):
+                self._must_cancel = False
+            return 0
+        if yielded is None:
+            return self._loop.push(self)
+        if getattr(yielded, "_asyncio_future_blocking", None) is not None:
+            return self.suspended_on_foreign(yielded)
+        if PyGen_CheckExact(yielded):
+            return self.complain(
+                f"yield was used instead of yield from for generator in task {self!r} with {yielded!r}"
+            )
+        return self.complain(f"Task got bad yield: {yielded!r}")
+
+    def suspended_on_foreign(self, future):
+        """A future of the standard library or of somebody else: it calls back."""
+        get_loop = getattr(future, "get_loop", None)
+        if (get_loop() if get_loop is not None else future._loop) is not self._loop:
+            return self.complain(f"Task {self!r} got Future {future!r} attached to a different loop")
+        if not future._asyncio_future_blocking:
+            return self.complain(f"yield was used instead of yield from in task {self!r} with {future!r}")
+        future._asyncio_future_blocking = False
+        future.add_done_callback(self._wakeup, context=self._context)
+        self._fut_waiter = future
+        if self._must_cancel and future.cancel(msg=self._cancel_message):
+            self._must_cancel = False
+        return 0
+
+    def complain(self, text):
+        """Throw a RuntimeError into the coroutine at its next slice."""
+        self.pending_error = RuntimeError(text)
+        return self._loop.push(self)
+
+    def returned(self, value):
+        self.unlink()
+        if self._must_cancel:  # cancelled in its last slice: it was asked to end, and it ended
+            self._must_cancel = False
+            self.finish_cancelled(self._cancel_message)
+            return 0
+        return self.finish(value)
+
+    def raised(self, error):
+        self.unlink()
+        if isinstance(error, CancelledError):
+            self.cancelled_error = error
+            self.finish_cancelled(None)
+            return 0
+        self.finish_failed(error)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+        return 0
+
+    def begin_eagerly(self):
+        """The first slice now, inside whatever runs, which is the current task again afterwards."""
+        loop = self._loop
+        was_ours: cython.bint = loop.task_is_current
+        previous = plait_current_task(loop)
+        self.link()
+        PyContext_Enter(self._context)
+        try:
+            self.slice(None)
+        finally:
+            PyContext_Exit(self._context)
+            if previous is None:
+                plait_leave_task(loop)
+            else:
+                plait_switch_task(loop, previous)
+            loop.task_is_current = was_ours
+        if self.state != State.PENDING:
+            self._coro = None
+        return 0
+
+    # The loop's list of live tasks: borrowed references, so that a task that nobody holds can still be collected.
+
+    def link(self):
+        self.linked = True
+        self.previous = cython.NULL
+        self.next = self._loop.tasks
+        if self.next != cython.NULL:
+            cython.cast(Task, self.next).previous = cython.cast(cython.p_void, self)
+        self._loop.tasks = cython.cast(cython.p_void, self)
+
+    def unlink(self):
+        if not self.linked:
+            return
+        self.linked = False
+        if self.previous != cython.NULL:
+            cython.cast(Task, self.previous).next = self.next
+        else:
+            self._loop.tasks = self.next
+        if self.next != cython.NULL:
+            cython.cast(Task, self.next).previous = self.previous
+
+
+@cython.cfunc
+def live_tasks(loop: Scheduler) -> list:
+    """All tasks of ours that are not done, newest first. The list is built without running any Python code."""
+    found: list = []
+    entry: cython.p_void = loop.tasks
+    while entry != cython.NULL:
+        found.append(cython.cast(Task, entry))
+        entry = cython.cast(Task, entry).next
+    return found

@@ -1,0 +1,353 @@
+"""The turn of the loop, and the part of the event loop interface that is hot.
+
+    while not stopped:                 run_forever()
+        wait for the engine            turn(): not at all when something is ready, until the first timer otherwise
+        move due timers to the ring
+        run what is ready now          new work waits for the next turn, so it never starves I/O
+        run what was deferred          writes of one turn leave together
+"""
+
+import sys
+import threading
+from asyncio import BaseEventLoop
+from inspect import iscoroutinefunction
+from logging import getLogger
+from time import monotonic
+
+import cython
+from cython.cimports.libc.math import ceil
+from cython.cimports.plait.core.cpython import PyThread_get_thread_ident, plait_now_ns
+from cython.cimports.plait.core.current import plait_current_init, plait_leave_task
+from cython.cimports.plait.core.futures import Future
+from cython.cimports.plait.core.handles import Handle, TimerHandle, TimerHeap
+from cython.cimports.plait.core.ready import Runnable
+from cython.cimports.plait.core.tasks import Task, live_tasks
+from cython.cimports.plait.core.watches import Watch
+from cython.cimports.plait.engine.contract import Engine
+
+from plait.standard import format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
+
+NS = cython.declare(cython.double, 1e9)
+NS_MAX = cython.declare(cython.longlong, 2**63 - 1)
+logger = getLogger("asyncio")
+plait_current_init()
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def nanoseconds(when_s: cython.double) -> cython.longlong:
+    """The first whole nanosecond at which loop.time() is not before `when_s`."""
+    if when_s >= 9.2e9:
+        return NS_MAX
+    if not when_s > 0:
+        return 0
+    when_ns: cython.longlong = cython.cast(cython.longlong, ceil(when_s * NS))
+    while cython.cast(cython.double, when_ns) / NS < when_s:
+        when_ns += 1
+    return when_ns
+
+
+class Core:
+    """The compiled half of plait's Loop; asyncio.BaseEventLoop is the other."""
+
+    def __cinit__(self):
+        self.timers = TimerHeap()
+        self.watches = {}
+        self.slow_callback_duration = 0.1
+
+    # Running.
+
+    def _set_engine(self, engine: Engine):
+        """Give it an engine, which is opened by the thread that runs the loop."""
+        self.engine = engine
+
+    def open_engine(self):
+        self.engine.open()
+        return 0
+
+    def run_forever(self):
+        """Run until stop() is called."""
+        self._check_closed()
+        if self.is_running():
+            raise RuntimeError("This event loop is already running")
+        if get_running_loop_or_none() is not None:
+            raise RuntimeError("Cannot run the event loop while another loop is running")
+        self._set_coroutine_origin_tracking(self._debug)
+        hooks = sys.get_asyncgen_hooks()
+        self._begin_run()
+        try:
+            if not self.engine.is_open:
+                self.open_engine()
+            self.thread = PyThread_get_thread_ident()
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
+            set_running_loop(self)
+            while True:
+                self.turn()
+                if self._stopping:
+                    break
+        finally:
+            if self.task_is_current:
+                self.task_is_current = False
+                plait_leave_task(self)
+            self._stopping = False
+            self.thread = 0
+            self._thread_id = None
+            set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+            self._end_run()
+
+    def stop(self):
+        """Stop after the turn that runs now."""
+        self._stopping = True
+
+    def _run_once(self):
+        self.turn()
+
+    def turn(self):
+        timeout_ns: cython.longlong = -1
+        if self.count or self._stopping:
+            if self.engine.pending():
+                self.engine.wait(0)
+        else:
+            if self.timers.count:
+                timeout_ns = self.timers.entries[0].when_ns - plait_now_ns()
+                if timeout_ns < 0:
+                    timeout_ns = 0
+            self.engine.wait(timeout_ns)
+        if self.timers.count:
+            self.timers.fire(self, plait_now_ns())
+        self.run_ready(self.count)
+        if self.deferred:
+            self.run_deferred()
+        return 0
+
+    def run_ready(self, count):
+        """Run what stands at the head of the ring, `count` of them; what they make ready waits for the next turn."""
+        runnable: Runnable
+        while count:
+            count -= 1
+            runnable = self.pop()
+            if self.task_is_current and type(runnable) is not Task:
+                # A standard Task must find no current task when it steps, and a callback must see none.
+                self.task_is_current = False
+                plait_leave_task(self)
+            if self._debug:
+                self.run_slowly(runnable)
+            else:
+                runnable.run()
+        if self.task_is_current:
+            self.task_is_current = False
+            plait_leave_task(self)
+        return 0
+
+    def run_slowly(self, runnable):
+        """Debug mode: report what takes too long."""
+        began = monotonic()
+        try:
+            runnable.run()
+        finally:
+            took = monotonic() - began
+            if took >= self.slow_callback_duration:
+                logger.warning("Executing %s took %.3f seconds", format_handle(runnable), took)
+        return 0
+
+    # Callbacks.
+
+    def check_closed(self):
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        return 0
+
+    def handle(self, callback, args, context):
+        self.check_closed()
+        handle: Handle = Handle.__new__(Handle)
+        handle.setup(self, callback, args, context)
+        if self._debug:
+            self.check_callback(callback)
+            handle.trace()
+        return handle
+
+    def check_callback(self, callback):
+        """Debug mode: a coroutine is not a callback."""
+        if iscoroutine(callback) or iscoroutinefunction(callback):
+            raise TypeError(f"coroutines cannot be used with call_soon() and its relatives: {callback!r}")
+        if not callable(callback):
+            raise TypeError(f"a callable object was expected, got {callback!r}")
+
+    def call_soon(self, callback, /, *args, context=None):
+        """Call it in the next turn, in the order of asking. Only in the loop's thread (RuntimeError tells what to use elsewhere)."""
+        handle: Handle = self.handle(callback, args, context)
+        self.push(handle)
+        return handle
+
+    def call_soon_threadsafe(self, callback, /, *args, context=None):
+        """call_soon() for any thread and for signal handlers; wakes a loop that sleeps."""
+        handle: Handle = self.handle(callback, args, context)
+        self.push_threadsafe(handle)
+        return handle
+
+    def time(self):
+        """Seconds of CLOCK_MONOTONIC, in whole nanoseconds."""
+        return cython.cast(cython.double, plait_now_ns()) / NS
+
+    def timer(self, when_s, callback, args, context):
+        self.check_closed()
+        self.check_thread()
+        if when_s != when_s:
+            raise ValueError("a time was expected, got NaN")
+        timer: TimerHandle = TimerHandle.__new__(TimerHandle)
+        timer.setup(self, callback, args, context)
+        if self._debug:
+            self.check_callback(callback)
+            timer.trace()
+        timer.when_s = when_s
+        timer.when_ns = nanoseconds(when_s)
+        self.timers.add(timer)
+        return timer
+
+    def call_later(self, delay, callback, /, *args, context=None):
+        """Call it after `delay` seconds, never earlier. Cancelling the handle takes it out at once."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        delay_s: cython.double = delay
+        return self.timer(cython.cast(cython.double, plait_now_ns()) / NS + delay_s, callback, args, context)
+
+    def call_at(self, when, callback, /, *args, context=None):
+        """Call it when loop.time() has reached `when`, never earlier."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        return self.timer(when, callback, args, context)
+
+    # Futures and tasks.
+
+    def create_future(self):
+        future: Future = Future.__new__(Future)
+        future.setup(self)
+        return future
+
+    def create_task(self, coro, *, name=None, context=None, **kwargs):
+        """Run a coroutine as a task. Debug mode and a user's task factory make the standard library's Task."""
+        self.check_closed()
+        if self._task_factory is not None or self._debug:
+            if name is not None:
+                kwargs["name"] = name
+            if context is not None:
+                kwargs["context"] = context
+            return BaseEventLoop.create_task(self, coro, **kwargs)
+        eagerly: cython.bint = False
+        if kwargs:
+            eagerly = bool(kwargs.pop("eager_start", False))
+            if kwargs:
+                raise TypeError(f"create_task() got an unexpected keyword argument {next(iter(kwargs))!r}")
+        task: Task = Task.__new__(Task)
+        task.start(self, coro, name, context, eagerly)
+        return task
+
+    def _live_tasks(self):
+        return live_tasks(self)
+
+    # Descriptors of users.
+
+    def watch_of(self, fileobj):
+        fd: cython.int = descriptor(fileobj)
+        watch = self.watches.get(fd)
+        if watch is None:
+            watch = Watch(self, fd)
+        return watch
+
+    def _add_reader(self, fd, callback, /, *args, context=None):
+        self.check_thread()
+        watch: Watch = self.watch_of(fd)
+        handle: Handle = self.handle(callback, args, context)
+        before = watch.reader
+        watch.reader = handle
+        try:
+            watch.update()
+        except BaseException:
+            watch.reader = before
+            raise
+        self.watches[watch.fd] = watch
+        if before is not None:
+            before.cancel()
+        return handle
+
+    def _add_writer(self, fd, callback, /, *args, context=None):
+        self.check_thread()
+        watch: Watch = self.watch_of(fd)
+        handle: Handle = self.handle(callback, args, context)
+        before = watch.writer
+        watch.writer = handle
+        try:
+            watch.update()
+        except BaseException:
+            watch.writer = before
+            raise
+        self.watches[watch.fd] = watch
+        if before is not None:
+            before.cancel()
+        return handle
+
+    def _remove_reader(self, fd):
+        return self.forget_watch(fd, True)
+
+    def _remove_writer(self, fd):
+        return self.forget_watch(fd, False)
+
+    def forget_watch(self, fileobj, reading):
+        if self._closed:
+            return False
+        self.check_thread()
+        fd: cython.int = descriptor(fileobj)
+        watch: Watch = self.watches.get(fd)
+        if watch is None:
+            return False
+        handle = watch.reader if reading else watch.writer
+        if handle is None:
+            return False
+        if reading:
+            watch.reader = None
+        else:
+            watch.writer = None
+        if watch.reader is None and watch.writer is None:
+            del self.watches[fd]
+        watch.update()
+        handle.cancel()
+        return True
+
+    def add_reader(self, fd, callback, /, *args):
+        """Call it in every turn in which the descriptor can be read. Replaces an earlier one; the descriptor stays the caller's."""
+        self._ensure_fd_no_transport(fd)
+        self._add_reader(fd, callback, *args)
+
+    def add_writer(self, fd, callback, /, *args):
+        """Call it in every turn in which the descriptor can be written."""
+        self._ensure_fd_no_transport(fd)
+        self._add_writer(fd, callback, *args)
+
+    def remove_reader(self, fd):
+        """Stop watching for reading; True when somebody was watching."""
+        self._ensure_fd_no_transport(fd)
+        return self._remove_reader(fd)
+
+    def remove_writer(self, fd):
+        """Stop watching for writing; True when somebody was watching."""
+        self._ensure_fd_no_transport(fd)
+        return self._remove_writer(fd)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=True)
+def descriptor(fileobj) -> cython.int:
+    """The descriptor of an int or of something with fileno(); ValueError otherwise, as selectors say it."""
+    if isinstance(fileobj, int):
+        fd = fileobj
+    else:
+        try:
+            fd = int(fileobj.fileno())
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"Invalid file object: {fileobj!r}") from None
+    if fd < 0:
+        raise ValueError(f"Invalid file descriptor: {fd}")
+    return fd

@@ -1,0 +1,31 @@
+"""add_reader() and add_writer(): a user's descriptor, watched level-triggered, with one handle for each direction."""
+
+from cython.cimports.plait.core.cpython import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+
+
+class Watch:
+    """One descriptor. Its handles are put into the ready ring in every turn in which the descriptor is ready."""
+
+    def __cinit__(self, loop, fd):
+        self.loop = loop
+        self.fd = fd
+
+    def ready(self, events):
+        if self.reader is not None and events & (EPOLLIN | EPOLLHUP | EPOLLERR):
+            self.loop.push(self.reader)
+        if self.writer is not None and events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
+            self.loop.push(self.writer)
+        return 0
+
+    def wanted(self):
+        return (EPOLLIN if self.reader is not None else 0) | (EPOLLOUT if self.writer is not None else 0)
+
+    def update(self):
+        """Tell the engine what is wanted now. Raises OSError for what cannot be waited for (a regular file: EPERM)."""
+        if self.loop.engine is None:
+            return 0
+        if self.wanted():
+            return self.loop.engine.arm(self, self.wanted(), True)
+        if self.engine is not None:
+            return self.engine.disarm(self)
+        return 0
