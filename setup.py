@@ -1,4 +1,8 @@
-"""The compiled parts: every .py under src/plait that has a sibling .pxd (Cython's pure-Python mode)."""
+"""The compiled parts: every .py under src/plait that has a sibling .pxd (Cython's pure-Python mode).
+
+PLAIT_BUILD=debug compiles them with bounds checks and without optimization; PLAIT_BUILD=none leaves them out, for the
+Makefile, which installs the rest once and compiles by itself.
+"""
 
 import os
 from pathlib import Path
@@ -7,6 +11,11 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 os.chdir(Path(__file__).parent)
+BUILD = os.environ.get("PLAIT_BUILD", "release")
+if BUILD not in ("release", "debug", "none"):
+    raise SystemExit(f"PLAIT_BUILD={BUILD!r} is none of release, debug, none")
+DEBUG = BUILD == "debug"
+FLAGS = ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O2"]
 SOURCES = sorted(p.with_suffix(".py") for p in Path("src/plait").rglob("*.pxd") if p.with_suffix(".py").exists())
 HEADERS = [str(p) for p in sorted(Path("src/plait").rglob("*.h"))]
 
@@ -16,23 +25,25 @@ extensions = [
         [str(source)],
         include_dirs=["src/plait/engine", "src/plait/core", "src/plait/net"],
         depends=HEADERS,
-        extra_compile_args=["-O2", "-fno-strict-aliasing", "-Wno-unused-function"],
+        extra_compile_args=[*FLAGS, "-fno-strict-aliasing", "-Wno-unused-function"],
     )
     for source in SOURCES
+    if BUILD != "none"
 ]
 
 setup(
     ext_modules=cythonize(
         extensions,
-        build_dir="build/cython",
+        build_dir="build/cython-debug" if DEBUG else "build/cython",
         nthreads=os.cpu_count() or 1,
         annotate=bool(os.environ.get("PLAIT_ANNOTATE")),
         compiler_directives={
             "language_level": 3,
-            "boundscheck": False,
+            "boundscheck": DEBUG,
             "wraparound": False,
-            "initializedcheck": False,
+            "initializedcheck": DEBUG,
             "cdivision": True,
+            "nonecheck": DEBUG,
             "embedsignature": False,
             "binding": True,
         },

@@ -1,0 +1,88 @@
+# Each target does all its own set-up from a fresh clone; a second call only does what has changed.
+# `make test PYTHON=python3.13` uses that interpreter, in an environment of its own (.venv-3.13).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
+VENV := .venv
+else
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+
+BIN := $(VENV)/bin
+# An isolated copy of the environment: nothing of another project is imported.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+COMPILED := $(patsubst %.pxd,%.py,$(shell find src/plait -name '*.pxd'))
+SOURCES := $(wildcard $(COMPILED)) $(shell find src/plait -name '*.pxd' -o -name '*.h')
+
+ARGS ?=
+
+.PHONY: help
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##/make \1 \t/p' Makefile | expand -t 14
+
+$(BIN)/installed: pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit("plait needs Python 3.11 or newer, and $(PYTHON) is %d.%d; say make PYTHON=python3.11" \
+	    % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --disable-pip-version-check 'setuptools>=77' 'Cython>=3.2'
+	@# The extensions are left to the next step, which compiles only what has changed.
+	@PLAIT_BUILD=none $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(BIN)/built: $(BIN)/installed $(SOURCES)
+	@echo "compiling for $(VENV)"
+	@mkdir -p build
+	@$(if $(filter $(BIN)/installed,$?),CYTHON_FORCE_REGEN=1) $(BIN)/python setup.py -q build_ext --inplace \
+	    $(if $(filter $(BIN)/installed,$?),--force) -j 2 >build/log 2>&1 || { cat build/log; exit 1; }
+	@touch $@
+
+.PHONY: build
+build: $(BIN)/built  ## the environment, with plait compiled in place
+
+.PHONY: demo
+demo: build  ## the main job: a few thousand real files, five ways; ARGS='--help' tells its options
+	@$(BIN)/plait demo $(ARGS)
+
+.PHONY: test
+test: build  ## all tests; ARGS='-k name' chooses
+	@tests/debian-packages
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: build  ## lint, format, strict types, layers
+	@$(BIN)/ruff check -q
+	@$(BIN)/ruff format -q --check
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_layering.py
+
+.PHONY: bench
+bench: build  ## the figures of the README, against asyncio and uvloop in one run
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[bench]' --no-build-isolation
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: wheel
+wheel: build  ## a wheel in dist/
+	@$(BIN)/pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps -w dist .
+	@ls dist/*.whl
+
+.PHONY: debug
+debug: $(BIN)/built  ## tests on a build with assertions, bounds checks and debug allocators, in build/debug
+	@tests/debian-packages
+	@mkdir -p build/debug
+	@PLAIT_BUILD=debug $(BIN)/python setup.py -q build --build-base build/debug-work --build-lib build/debug \
+	    >build/log 2>&1 || { cat build/log; exit 1; }
+	@PYTHONPATH=build/debug PYTHONMALLOC=debug PYTHONDEVMODE=1 $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: clean
+clean:  ## removes all that was built, and the environments
+	@rm -rf build dist .venv .venv-* src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@find src bench tests examples -name '__pycache__' -prune -exec rm -rf {} +
+	@find src \( -name '*.so' -o -name '*.c' \) -delete

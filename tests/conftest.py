@@ -1,0 +1,122 @@
+"""What all tests share: both engines, a loop, real servers, and the proof that a test leaves nothing behind."""
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+import plait
+
+import leaks
+import servers
+
+T = TypeVar("T")
+
+# Taken out of the environment: each test of a loop names its engine itself.
+ENGINES = {"uring": ["uring"], "epoll": ["epoll"]}.get(os.environ.pop("PLAIT_ENGINE", "both"), ["uring", "epoll"])
+RUN_SECONDS = 30
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs the test on each engine; programs that the test starts get it by PLAIT_ENGINE.
+
+    An engine that cannot run here fails the test: both are promised wherever the tests run.
+    """
+    monkeypatch.setenv("PLAIT_ENGINE", request.param)
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def loop(engine: str) -> Iterator[asyncio.AbstractEventLoop]:
+    """A new loop on each engine. At the end nothing may be left in it, and it is closed."""
+    loop = plait.new_event_loop(engine=engine)
+    try:
+        yield loop
+        if not loop.is_closed():
+            loop.run_until_complete(settle(loop))
+            left = leaks.in_loop(loop)
+            assert not left, "the test left in its loop:\n" + "\n".join(left)
+    finally:
+        loop.close()
+
+
+async def settle(loop: asyncio.AbstractEventLoop) -> None:
+    """What close() and cancel() promised for the next turns happens; then the ends that asyncio.run also brings."""
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def run(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, T]], T]:
+    """`run(coroutine)` runs it on `loop` and returns its result; TimeoutError if it hangs."""
+
+    async def limited(coroutine: Coroutine[Any, Any, T]) -> T:
+        async with asyncio.timeout(RUN_SECONDS):
+            return await coroutine
+
+    return lambda coroutine: loop.run_until_complete(limited(coroutine))
+
+
+class ErrorRecords(logging.Handler):
+    """Keeps what asyncio and plait log as errors: tasks destroyed while pending, exceptions never retrieved."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections() -> None:
+    """What lives when a module begins is not looked at by the collection that follows each test."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test after which descriptors, threads or children are left, or errors were logged that nobody read.
+
+    Warnings of objects that were never closed and exceptions that nobody could raise come out in the collection and
+    fail the test as well, for warnings are errors. A test that expects a logged error uses `caplog`.
+    """
+    before = leaks.take()
+    errors = ErrorRecords()
+    for name in ("asyncio", "plait"):
+        logging.getLogger(name).addHandler(errors)
+    yield
+    gc.collect()
+    for name in ("asyncio", "plait"):
+        logging.getLogger(name).removeHandler(errors)
+    left = leaks.differences(before)
+    if "caplog" not in request.fixturenames:
+        left += [f"logged: {line}" for line in errors.lines]
+    assert not left, "the test left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Server]:
+    with servers.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[servers.Server]:
+    with servers.redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Iterator[servers.Server]:
+    with servers.nginx() as server:
+        yield server

@@ -1,0 +1,91 @@
+"""What a test may not leave behind: descriptors, threads, child processes, and whatever its loops still hold."""
+
+import asyncio
+import os
+import socket
+import stat
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+THREAD_END_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What this process holds. Cheap: a listing of /proc/self/fd with a readlink each, one of threads, one of children."""
+
+    descriptors: frozenset[tuple[int, str]]
+    threads: frozenset[threading.Thread]
+    children: frozenset[int]
+
+
+def take() -> Snapshot:
+    return Snapshot(open_descriptors(), frozenset(threading.enumerate()), children())
+
+
+def open_descriptors() -> frozenset[tuple[int, str]]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.append((int(name), os.readlink(f"/proc/self/fd/{name}")))
+        except FileNotFoundError:
+            pass  # the descriptor of the listing itself
+    return frozenset(found)
+
+
+def children() -> frozenset[int]:
+    """Process ids of our children, those that ended and wait to be reaped too."""
+    found: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            found.update(map(int, Path(f"/proc/self/task/{thread}/children").read_text().split()))
+        except FileNotFoundError:
+            pass  # that thread ended just now
+    return frozenset(found)
+
+
+def differences(before: Snapshot) -> list[str]:
+    """One line for everything that is there and was not `before`, and for every descriptor that was and is not."""
+    for thread in frozenset(threading.enumerate()) - before.threads:
+        # A pool that was told to stop needs a moment; one that was not never ends.
+        thread.join(THREAD_END_SECONDS)
+    after = take()
+    found = [
+        f"descriptor {fd} is still open: {describe(fd, target)}"
+        for fd, target in after.descriptors - before.descriptors
+    ]
+    found += [
+        f"descriptor {fd} was closed though the test did not open it: {target}"
+        for fd, target in before.descriptors - after.descriptors
+    ]
+    found += [f"thread {thread.name!r} still runs" for thread in after.threads - before.threads]
+    found += [f"child process {pid} is not reaped: {command(pid)}" for pid in after.children - before.children]
+    return sorted(found)
+
+
+def describe(fd: int, target: str) -> str:
+    """The target, and for a socket what it is and to whom it leads."""
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return target
+        with socket.socket(fileno=os.dup(fd)) as copy:
+            kind = f"{copy.family.name} {copy.type.name} bound to {copy.getsockname()!r}"
+            try:
+                return f"{target} {kind}, connected to {copy.getpeername()!r}"
+            except OSError:
+                return f"{target} {kind}, not connected"
+    except OSError:
+        return target
+
+
+def command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip() or "ended (zombie)"
+    except OSError:
+        return "ended"
+
+
+def in_loop(loop: asyncio.AbstractEventLoop) -> list[str]:
+    """One line for every task that a loop which stands still has."""
+    return [f"task {task!r}" for task in asyncio.all_tasks(loop)]
