@@ -26,12 +26,15 @@ cdef struct Entry:
 
 cdef class TimerHeap:
     cdef Entry* entries
-    cdef Py_ssize_t count, room
+    cdef Py_ssize_t start, count, room       # the heap is entries[start : start + count]
+    cdef bint ordered                        # entries stand in order: the first is taken out without moving any
     cdef long long sequence
     cdef int add(self, TimerHandle timer) except -1
     cdef int remove(self, TimerHandle timer) except -1
     cdef int fire(self, Scheduler loop, long long now_ns) except -1
     cdef int clear(self) except -1
+    cdef int make_room(self) except -1
     cdef void sift_up(self, Py_ssize_t place, Entry entry) noexcept
     cdef void sift_down(self, Py_ssize_t place, Entry entry) noexcept
     cdef void put(self, Py_ssize_t place, Entry entry) noexcept
+    cdef long long first_ns(self) noexcept

@@ -112,7 +112,7 @@ class Core:
                 self.engine.wait(0)
         else:
             if self.timers.count:
-                timeout_ns = self.timers.entries[0].when_ns - plait_now_ns()
+                timeout_ns = self.timers.first_ns() - plait_now_ns()
                 if timeout_ns < 0:
                     timeout_ns = 0
             self.engine.wait(timeout_ns)
