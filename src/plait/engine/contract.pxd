@@ -1,6 +1,8 @@
 # The contract between the loop and the kernel; see contract.py for the prose.
 
 cdef class Operation:
+    cdef Engine engine              # the engine that holds it, None before the first and after the last completion
+    cdef unsigned int slot          # its place in the engine's slot table; the engine's own
     cdef int complete(self, int result, unsigned int flags) except -1
 
 cdef class Source:
@@ -8,19 +10,31 @@ cdef class Source:
     cdef Engine engine              # the engine it is armed on, else None
     cdef unsigned int events        # what it asked for (EPOLLIN, EPOLLOUT, EPOLLRDHUP)
     cdef bint level                 # level-triggered, on a descriptor that a user owns
-    cdef int in_flight              # completions the kernel still owes (uring); the engine's own
+    cdef unsigned int slot          # its place in the engine's slot table; the engine's own
     cdef int ready(self, unsigned int events) except -1
 
+cdef class CallbackSource(Source):
+    cdef readonly object callback
+
 cdef class Engine:
+    cdef object __weakref__
     cdef readonly str name          # "uring" or "epoll"
     cdef readonly dict sources      # armed sources by id(), for re-arming after a change of thread and for counting
     cdef readonly bint is_open
+    cdef readonly bint forgotten    # this is a forked child's copy; open() makes it an engine of the child's own
+    cdef public object report       # why this engine runs: an EngineReport (choice.py), or None
+    cdef readonly unsigned long long enters     # system calls that waited or looked, for tests and for the report
     cdef volatile bint sleeping     # true only while the thread is (about to be) blocked in the kernel
-    cdef int open(self) except -1
-    cdef int close(self) except -1
-    cdef int forget(self) except -1
-    cdef int arm(self, Source source, unsigned int events, bint level) except -1
-    cdef int disarm(self, Source source) except -1
-    cdef int wait(self, long long timeout_ns) except -1
-    cdef bint pending(self) noexcept
-    cdef int wake(self) noexcept
+    cpdef int open(self) except -1
+    cpdef int close(self) except -1
+    cpdef int forget(self) except -1
+    cpdef int arm(self, Source source, unsigned int events, bint level) except -1
+    cpdef int disarm(self, Source source) except -1
+    cpdef int wait(self, long long timeout_ns) except -1
+    cpdef int flush(self) except -1
+    cpdef bint pending(self) noexcept
+    cpdef int wake(self) noexcept
+    cpdef int adopt(self, Engine other) except -1
+    cdef int check_open(self) except -1
+    cdef int remember(self, Source source, unsigned int events, bint level) except -1
+    cdef bint drop(self, Source source) except -1

@@ -5,21 +5,33 @@ back; between the two, sources may be armed and disarmed. Arming on a closed eng
 by `open`, so that a loop can be prepared in one thread and run in another.
 
 `wait(timeout_ns)` is the only call that sleeps: -1 for ever, 0 never, else at most so many nanoseconds (never less because
-of rounding). It submits what is queued, gathers what happened and calls `ready` of each source, then returns how many it told.
-When a `ready` raises, `wait` raises at once and keeps the events not yet told for the next call. A source disarmed by
-another source's `ready` in the same batch is not told any more. Python's signal checks run after every sleep.
+of rounding; it may return early with nothing told, so the caller looks at its own clock). It submits what is queued, gathers
+what happened and calls `ready` of each source, then returns how many it told. When a `ready` raises, `wait` raises at once and
+keeps the events not yet told for the next call. A source disarmed by another source's `ready` in the same batch is not told
+any more. Python's signal checks run after every sleep.
 
 `pending()` answers, without a system call where the engine can, whether a `wait(0)` could bring anything.
 `wake()` may be called by any thread and any signal handler, and makes a sleeping `wait` return.
-`forget()` is for the child of a fork: it touches no memory shared with the kernel and only closes descriptors.
+`flush()` brings what is queued to the kernel without sleeping and without telling anybody. A disarmed descriptor that was
+closed is really released by the next `wait` or `flush`; so whoever stops waiting calls it (a loop that stops), and whoever
+needs the address at once (a listening socket that is closed).
+`forget()` is for the child of a fork: it touches no memory shared with the kernel and only closes descriptors. It is called by
+itself in every forked child; the engine is then closed, and `open` makes it one of the child's own.
 
 Edge-triggered sources (`level` false) belong to transports, which own their descriptors and disarm before they close: the source is told
 once per change and must then read or write until the kernel says EAGAIN (or gives less than asked, unless EPOLLRDHUP, EPOLLHUP or
-EPOLLERR is in the events). Level-triggered sources watch a user's descriptor and are told in every wait while it is ready; the
-engine holds no reference to the user's open file, so that closing it without a word behaves as with epoll.
+EPOLLERR is in the events). It may be told once too often. Level-triggered sources watch a user's descriptor and are told in
+every wait while it is ready; the engine holds no reference to the user's open file, so that closing it without a word behaves as
+with epoll. `arm` on an armed source changes what it asks for. It raises PermissionError for what cannot be waited
+for (regular files, directories, /dev/null) and OSError (EBADF) for what is not open; `disarm` forgives both.
 
 Events are the bits of epoll(7) on both engines.
 """
+
+import os
+import weakref
+
+import cython
 
 
 class Operation:
@@ -38,11 +50,24 @@ class Source:
         return 0
 
 
+class CallbackSource(Source):
+    """Tells a Python callable, with the events as its only argument."""
+
+    def __init__(self, fd, callback):
+        self.fd = fd
+        self.callback = callback
+
+    def ready(self, events):
+        self.callback(events)
+        return 0
+
+
 class Engine:
     """Base of the engines: keeps the set of armed sources; see the module's text for the contract."""
 
-    def __init__(self):
+    def __cinit__(self):
         self.sources = {}
+        _engines.add(self)
 
     def open(self):
         raise NotImplementedError
@@ -62,8 +87,63 @@ class Engine:
     def wait(self, timeout_ns):
         raise NotImplementedError
 
+    def flush(self):
+        return 0
+
     def pending(self):
         return True
 
     def wake(self):
         return 0
+
+    def adopt(self, other):
+        """Take over the sources of another engine, which is closed: this one runs in its place."""
+        if other.is_open or self.is_open:
+            raise RuntimeError("an engine takes over the sources of a closed one before it is opened")
+        source: Source
+        for item in other.sources.values():
+            source = cython.cast(Source, item)
+            source.engine = self
+        self.sources.update(other.sources)
+        other.sources.clear()
+        return 0
+
+    def check_open(self):
+        if self.is_open:
+            return 0
+        if self.forgotten:
+            raise RuntimeError(
+                "this event loop was running when the process was forked, and the child has only a dead copy of it; "
+                "run a new one in the child: asyncio.run(...) or plait.run(...)"
+            )
+        raise RuntimeError("the engine is not open; the thread that waits calls open() first")
+
+    def remember(self, source, events, level):
+        """Book an armed source. The dictionary holds it; the slot tables only borrow."""
+        source.engine = self
+        source.events = events
+        source.level = level
+        self.sources[cython.cast(cython.size_t, cython.cast(cython.p_void, source))] = source
+        return 0
+
+    def drop(self, source):
+        """Take an armed source out of the books; false if it is not armed here."""
+        if source.engine is not self:
+            return False
+        source.engine = None
+        self.sources.pop(cython.cast(cython.size_t, cython.cast(cython.p_void, source)), None)
+        return True
+
+
+_engines = weakref.WeakSet()
+
+
+def _forget_all():
+    """In the child of a fork: no engine of the parent may be touched by it."""
+    engine: Engine
+    for item in list(_engines):
+        engine = cython.cast(Engine, item)
+        engine.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,255 @@
+/* io_uring without liburing: the kernel's ABI is stable, and what Cython cannot say of it is the mapping and the barriers.
+   Every call answers a result, or -errno. See io_uring(7), io_uring_setup(2), io_uring_enter(2). */
+#ifndef PLAIT_URING_H
+#define PLAIT_URING_H
+
+#include <linux/io_uring.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernel.h"
+
+#ifndef __NR_io_uring_setup
+#define __NR_io_uring_setup 425 /* the same numbers on every architecture */
+#define __NR_io_uring_enter 426
+#define __NR_io_uring_register 427
+#endif
+
+/* Flags newer than some headers. */
+#ifndef IORING_SETUP_SUBMIT_ALL
+#define IORING_SETUP_SUBMIT_ALL (1U << 7) /* 5.18: a bad entry does not stop the ones behind it */
+#endif
+#ifndef IORING_SETUP_TASKRUN_FLAG
+#define IORING_SETUP_TASKRUN_FLAG (1U << 9) /* 5.19: memory says when the kernel wants to be entered */
+#define IORING_SQ_TASKRUN (1U << 2)
+#endif
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12) /* 6.0 */
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13) /* 6.1: completions are made when we ask, not when they interrupt */
+#endif
+
+/* NODROP and EXT_ARG (5.11) are what the engine stands on; SINGLE_MMAP (5.4) comes with them. */
+#define PLAIT_FEATURES_NEEDED (IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG)
+
+#define PLAIT_OPCODES_MAX 256
+
+struct plait_ring {
+    int fd;
+    unsigned setup_flags, features;
+    unsigned sq_entries, sq_mask, sq_tail; /* sq_tail: ours, ahead of the kernel's by what is not published */
+    unsigned cq_entries, cq_mask;
+    unsigned *sq_khead, *sq_ktail, *sq_kflags;
+    unsigned *cq_khead, *cq_ktail;
+    struct io_uring_sqe *sqes;
+    struct io_uring_cqe *cqes;
+    void *rings;
+    size_t rings_size, sqes_size;
+};
+
+static inline void plait_ring_init(struct plait_ring *ring)
+{
+    memset(ring, 0, sizeof *ring);
+    ring->fd = -1;
+}
+
+static inline void plait_ring_unmap(struct plait_ring *ring)
+{
+    if (ring->rings)
+        munmap(ring->rings, ring->rings_size);
+    if (ring->sqes)
+        munmap(ring->sqes, ring->sqes_size);
+    if (ring->fd >= 0)
+        close(ring->fd);
+    plait_ring_init(ring);
+}
+
+/* In a forked child the mapping does not exist (MADV_DONTFORK): something else may stand at its address by now. */
+static inline void plait_ring_forget(struct plait_ring *ring)
+{
+    if (ring->fd >= 0)
+        close(ring->fd);
+    plait_ring_init(ring);
+}
+
+static inline void *plait_ring_map(int fd, size_t size, off_t offset)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, offset);
+    int saved;
+    if (memory == MAP_FAILED)
+        return NULL;
+    if (madvise(memory, size, MADV_DONTFORK) < 0) {
+        saved = errno;
+        munmap(memory, size);
+        errno = saved;
+        return NULL;
+    }
+    return memory;
+}
+
+static inline int plait_ring_setup(struct plait_ring *ring, unsigned entries, unsigned completions, unsigned flags)
+{
+    struct io_uring_params p;
+    unsigned i, *array;
+    size_t sq_size, cq_size;
+    int result;
+
+    plait_ring_init(ring);
+    memset(&p, 0, sizeof p);
+    p.flags = flags | IORING_SETUP_CQSIZE;
+    p.cq_entries = completions;
+    ring->fd = (int)syscall(__NR_io_uring_setup, entries, &p);
+    if (ring->fd < 0)
+        return -errno;
+    if ((p.features & PLAIT_FEATURES_NEEDED) != PLAIT_FEATURES_NEEDED) {
+        plait_ring_unmap(ring);
+        return -EOPNOTSUPP;
+    }
+    sq_size = p.sq_off.array + p.sq_entries * sizeof(unsigned);
+    cq_size = p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe);
+    ring->rings_size = sq_size > cq_size ? sq_size : cq_size;
+    ring->sqes_size = p.sq_entries * sizeof(struct io_uring_sqe);
+    ring->rings = plait_ring_map(ring->fd, ring->rings_size, IORING_OFF_SQ_RING);
+    if (ring->rings)
+        ring->sqes = (struct io_uring_sqe *)plait_ring_map(ring->fd, ring->sqes_size, IORING_OFF_SQES);
+    if (!ring->rings || !ring->sqes) {
+        result = -errno;
+        plait_ring_unmap(ring);
+        return result;
+    }
+    ring->setup_flags = p.flags;
+    ring->features = p.features;
+    ring->sq_entries = p.sq_entries;
+    ring->cq_entries = p.cq_entries;
+#define PLAIT_AT(offset) ((unsigned *)((char *)ring->rings + (offset)))
+    ring->sq_khead = PLAIT_AT(p.sq_off.head);
+    ring->sq_ktail = PLAIT_AT(p.sq_off.tail);
+    ring->sq_kflags = PLAIT_AT(p.sq_off.flags);
+    ring->sq_mask = *PLAIT_AT(p.sq_off.ring_mask);
+    ring->cq_khead = PLAIT_AT(p.cq_off.head);
+    ring->cq_ktail = PLAIT_AT(p.cq_off.tail);
+    ring->cq_mask = *PLAIT_AT(p.cq_off.ring_mask);
+    ring->cqes = (struct io_uring_cqe *)PLAIT_AT(p.cq_off.cqes);
+    array = PLAIT_AT(p.sq_off.array);
+#undef PLAIT_AT
+    for (i = 0; i < p.sq_entries; i++)
+        array[i] = i; /* entry i is always at place i */
+    return 0;
+}
+
+/* Entries queued and not yet taken by the kernel. */
+static inline unsigned plait_ring_queued(struct plait_ring *ring)
+{
+    return ring->sq_tail - __atomic_load_n(ring->sq_khead, __ATOMIC_ACQUIRE);
+}
+
+/* The next free entry, zeroed, or NULL when the queue is full. It is filled in before the next enter, which publishes it. */
+static inline struct io_uring_sqe *plait_ring_next(struct plait_ring *ring)
+{
+    struct io_uring_sqe *sqe;
+    if (plait_ring_queued(ring) >= ring->sq_entries)
+        return NULL;
+    sqe = &ring->sqes[ring->sq_tail++ & ring->sq_mask];
+    memset(sqe, 0, sizeof *sqe);
+    return sqe;
+}
+
+static inline unsigned plait_ring_completions(struct plait_ring *ring)
+{
+    return __atomic_load_n(ring->cq_ktail, __ATOMIC_ACQUIRE) - *ring->cq_khead;
+}
+
+/* Whether the kernel holds completions back until it is entered. */
+static inline int plait_ring_wants_enter(struct plait_ring *ring)
+{
+    return (__atomic_load_n(ring->sq_kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+/* Copy up to `room` completions out and give their places back. */
+static inline unsigned plait_ring_reap(struct plait_ring *ring, struct io_uring_cqe *into, unsigned room)
+{
+    unsigned head = *ring->cq_khead, count = plait_ring_completions(ring), i;
+    if (count > room)
+        count = room;
+    for (i = 0; i < count; i++)
+        into[i] = ring->cqes[(head + i) & ring->cq_mask];
+    __atomic_store_n(ring->cq_khead, head + count, __ATOMIC_RELEASE);
+    return count;
+}
+
+/* Submit what is queued and look for completions. `least`: how many to wait for (0: do not sleep); timeout_ns: -1 for ever. */
+static inline int plait_ring_enter(struct plait_ring *ring, unsigned least, long long timeout_ns)
+{
+    struct plait_timespec ts;
+    struct io_uring_getevents_arg arg;
+    unsigned flags = IORING_ENTER_GETEVENTS;
+    void *argument = NULL;
+    size_t size = 0;
+    long result;
+
+    __atomic_store_n(ring->sq_ktail, ring->sq_tail, __ATOMIC_RELEASE);
+    if (least && timeout_ns >= 0) {
+        ts = plait_timespec(timeout_ns);
+        memset(&arg, 0, sizeof arg);
+        arg.ts = (uint64_t)(uintptr_t)&ts;
+        flags |= IORING_ENTER_EXT_ARG;
+        argument = &arg;
+        size = sizeof arg;
+    }
+    result = syscall(__NR_io_uring_enter, ring->fd, plait_ring_queued(ring), least, flags, argument, size);
+    return result < 0 ? -errno : (int)result;
+}
+
+/* Fill `supported` with one byte per opcode; a kernel or filter that does not answer supports nothing beyond the basics. */
+static inline int plait_ring_probe(struct plait_ring *ring, unsigned char *supported)
+{
+    size_t size = sizeof(struct io_uring_probe) + PLAIT_OPCODES_MAX * sizeof(struct io_uring_probe_op);
+    struct io_uring_probe *probe = (struct io_uring_probe *)calloc(1, size);
+    int result, i;
+
+    memset(supported, 0, PLAIT_OPCODES_MAX);
+    if (!probe)
+        return -ENOMEM;
+    result = (int)syscall(__NR_io_uring_register, ring->fd, IORING_REGISTER_PROBE, probe, PLAIT_OPCODES_MAX);
+    if (result < 0)
+        result = -errno;
+    else
+        for (i = 0; i < probe->ops_len && i < PLAIT_OPCODES_MAX; i++)
+            supported[i] = (probe->ops[i].flags & IO_URING_OP_SUPPORTED) != 0;
+    free(probe);
+    return result;
+}
+
+/* Tell each change of readiness of `fd`, until cancelled: with multishot the kernel polls edge-triggered (5.13). */
+static inline void plait_prepare_watch(struct io_uring_sqe *sqe, int fd, uint32_t events, uint64_t key)
+{
+    sqe->opcode = IORING_OP_POLL_ADD;
+    sqe->fd = fd;
+    sqe->len = IORING_POLL_ADD_MULTI;
+    sqe->poll32_events = events;
+    sqe->user_data = key;
+}
+
+/* Tell once that `fd` is ready, at once if it is already. */
+static inline void plait_prepare_look(struct io_uring_sqe *sqe, int fd, uint32_t events, uint64_t key)
+{
+    sqe->opcode = IORING_OP_POLL_ADD;
+    sqe->fd = fd;
+    sqe->poll32_events = events;
+    sqe->user_data = key;
+}
+
+/* Not POLL_REMOVE: that one gives up (EALREADY) when an event is just on its way, and leaves the poll armed. */
+static inline void plait_prepare_cancel(struct io_uring_sqe *sqe, uint64_t target, uint64_t key, int quiet)
+{
+    sqe->opcode = IORING_OP_ASYNC_CANCEL;
+    sqe->fd = -1;
+    sqe->addr = target;
+    sqe->user_data = key;
+    if (quiet)
+        sqe->flags = IOSQE_CQE_SKIP_SUCCESS; /* 5.17 */
+}
+
+#endif

@@ -1,0 +1,109 @@
+from plait.engine.contract cimport Engine, Operation, Source
+from plait.engine.kernel cimport epoll_event
+from plait.engine.slots cimport Slot, Slots
+
+cdef extern from "uring.h" nogil:
+    struct io_uring_sqe:
+        unsigned char opcode
+        unsigned char flags
+        unsigned short ioprio
+        int fd
+        unsigned long long off
+        unsigned long long addr2
+        unsigned long long addr
+        unsigned int len
+        unsigned int rw_flags
+        unsigned int fsync_flags
+        unsigned int poll32_events
+        unsigned int timeout_flags
+        unsigned int open_flags
+        unsigned int statx_flags
+        unsigned int rename_flags
+        unsigned int unlink_flags
+        unsigned int msg_flags
+        unsigned long long user_data
+        unsigned short buf_index
+        unsigned int file_index
+    struct io_uring_cqe:
+        unsigned long long user_data
+        int res
+        unsigned int flags
+    struct plait_ring:
+        int fd
+        unsigned int setup_flags
+        unsigned int features
+        unsigned int sq_entries
+        unsigned int cq_entries
+    enum:
+        IORING_CQE_F_MORE
+        IORING_FEAT_CQE_SKIP
+        IORING_OP_NOP
+        IORING_SETUP_SUBMIT_ALL
+        IORING_SETUP_TASKRUN_FLAG
+        IORING_SETUP_SINGLE_ISSUER
+        IORING_SETUP_DEFER_TASKRUN
+        PLAIT_OPCODES_MAX
+    void plait_ring_init(plait_ring* ring)
+    int plait_ring_setup(plait_ring* ring, unsigned int entries, unsigned int completions, unsigned int flags)
+    void plait_ring_unmap(plait_ring* ring)
+    void plait_ring_forget(plait_ring* ring)
+    unsigned int plait_ring_queued(plait_ring* ring)
+    io_uring_sqe* plait_ring_next(plait_ring* ring)
+    unsigned int plait_ring_completions(plait_ring* ring)
+    bint plait_ring_wants_enter(plait_ring* ring)
+    unsigned int plait_ring_reap(plait_ring* ring, io_uring_cqe* into, unsigned int room)
+    int plait_ring_enter(plait_ring* ring, unsigned int least, long long timeout_ns)
+    int plait_ring_probe(plait_ring* ring, unsigned char* supported)
+    void plait_prepare_watch(io_uring_sqe* sqe, int fd, unsigned int events, unsigned long long key)
+    void plait_prepare_look(io_uring_sqe* sqe, int fd, unsigned int events, unsigned long long key)
+    void plait_prepare_cancel(io_uring_sqe* sqe, unsigned long long target, unsigned long long key, bint quiet)
+
+cdef class UringEngine(Engine):
+    cdef plait_ring ring
+    cdef readonly unsigned int entries, completions, flags      # what is asked of io_uring_setup
+    cdef unsigned long thread               # that opened it; with SINGLE_ISSUER the kernel refuses all others
+    cdef int wake_fd
+    cdef bint wake_armed                    # the kernel owes a completion for the wake descriptor
+    cdef int nested                         # epoll instance for users' descriptors, itself watched by the ring; -1 until needed
+    cdef bint nested_armed
+    cdef epoll_event* nested_batch
+    cdef Slots slots
+    cdef readonly unsigned int operations_in_flight
+    cdef io_uring_cqe* batch                # completions taken from the ring; [position, count) is not told yet
+    cdef unsigned int position, count, room
+    cdef bint closing               # completions are gathered for the last time; nothing is armed again
+    cdef bint quiet                         # successful cancels need not be told
+    cdef unsigned char supported[256]       # by opcode
+
+    # For operations: prepare() gives the entry, which the caller fills in (all but user_data) before anything else is asked of
+    # the engine; the engine then holds the operation until its last completion.
+    cdef io_uring_sqe* prepare(self, Operation operation) except NULL
+    cdef int cancel(self, Operation operation) except -1
+    cdef bint supports(self, unsigned char opcode) noexcept
+
+    cdef int acquire(self) except -1
+    cdef int settle(self) except -1
+    cdef int cancel_all(self) except -1
+    cdef int tell_last(self) noexcept
+    cdef int let_go(self, bint operations_too) except -1
+    cdef int close_descriptors(self) noexcept
+    cdef io_uring_sqe* entry(self) except NULL
+    cdef int watch(self, Source source) except -1
+    cdef int watch_level(self, Source source, bint known) except -1
+    cdef int unwatch(self, Source source) except -1
+    cdef int look_nested(self) except -1
+    cdef int watch_wake(self) except -1
+    cdef int enter(self) except -1
+    cdef int sleep(self, long long timeout_ns) except -1
+    cdef int entered(self, int result) except -1
+    cdef int reap(self) except -1
+    cdef int tell(self) except -1
+    cdef int tell_source(self, unsigned int index, int result, bint more) except -1
+    cdef int tell_operation(self, unsigned int index, int result, unsigned int flags) except -1
+    cdef int tell_nested(self) except -1
+    cdef int tell_own(self, unsigned long long key, int result, bint more) except -1
+
+cdef class RawOperation(Operation):
+    cdef readonly object callback
+    cdef bytearray buffer
+    cdef object lock                # a memoryview, so that nobody resizes the buffer while the kernel has its address

@@ -1,0 +1,619 @@
+"""The engine on io_uring(7).
+
+Sockets are watched by one multishot poll each, which tells changes only (edges). Descriptors of users are watched level-triggered by
+one nested epoll instance, which the ring watches in turn: a ring's poll would hold the user's file open after its close.
+With DEFER_TASKRUN the kernel says in memory whether it has something for us, so a turn that needs no system call makes none.
+
+What the kernel holds: the ring's own memory, the files of armed polls, and the buffers of operations. `close` cancels everything and
+waits for the last completions before it lets go of any of them.
+"""
+
+import errno
+import os
+import warnings
+
+import cython
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+from cython.cimports.libc.stdlib import free, malloc, realloc
+from cython.cimports.plait.engine.contract import Engine, Operation, Source
+from cython.cimports.plait.engine.epoll import cannot_wait_for, no_descriptor
+from cython.cimports.plait.engine.kernel import (
+    EPOLL_CTL_DEL,
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
+    PyErr_CheckSignals,
+    PyThread_get_thread_ident,
+    close,
+    epoll_event,
+    plait_epoll_create,
+    plait_epoll_ctl,
+    plait_epoll_set,
+    plait_epoll_wait,
+    plait_eventfd,
+    plait_eventfd_write,
+    plait_pollable,
+)
+from cython.cimports.plait.engine.slots import OPERATION, SOURCE, Slot, Slots
+from cython.cimports.plait.engine.uring import (
+    IORING_CQE_F_MORE,
+    IORING_FEAT_CQE_SKIP,
+    IORING_OP_NOP,
+    IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER,
+    IORING_SETUP_SUBMIT_ALL,
+    IORING_SETUP_TASKRUN_FLAG,
+    io_uring_cqe,
+    io_uring_sqe,
+    plait_prepare_cancel,
+    plait_prepare_look,
+    plait_prepare_watch,
+    plait_ring,
+    plait_ring_completions,
+    plait_ring_enter,
+    plait_ring_forget,
+    plait_ring_init,
+    plait_ring_next,
+    plait_ring_probe,
+    plait_ring_queued,
+    plait_ring_reap,
+    plait_ring_setup,
+    plait_ring_unmap,
+    plait_ring_wants_enter,
+)
+
+# Keys that no slot has: completions of the engine's own requests.
+OWN_KEYS = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF0)
+NESTED = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF0)
+WAKE = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF1)
+CANCEL = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF2)
+NO_SLOT = cython.declare(cython.uint, 0xFFFFFFFF)
+NESTED_BATCH = cython.declare(cython.int, 64)
+
+#: What to ask of io_uring_setup, best first: completions made only when this thread asks for them (6.1), then what every kernel
+#: with io_uring has. COOP_TASKRUN alone was measured slower than plain.
+BEST_FLAGS = (
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL
+)
+PLAIN_FLAGS = 0
+
+
+class RawOperation(Operation):
+    """An operation of any kind that calls a Python callable; made by UringEngine.submit_raw()."""
+
+    def __init__(self, callback, buffer):
+        self.callback = callback
+        self.buffer = buffer
+        if buffer is not None:
+            self.lock = memoryview(buffer)
+
+    @property
+    def in_flight(self):
+        return self.engine is not None
+
+    def complete(self, result, flags):
+        if self.engine is None and self.lock is not None:
+            self.lock.release()
+        self.callback(result)
+        return 0
+
+
+class UringEngine(Engine):
+    """See contract.py."""
+
+    def __cinit__(self, entries=256, completions=0, flags=BEST_FLAGS):
+        self.name = "uring"
+        self.entries = entries
+        self.completions = completions or 2 * entries
+        self.flags = flags
+        self.wake_fd = self.nested = -1
+        self.slots = Slots()
+        plait_ring_init(cython.address(self.ring))
+        self.room = 2 * self.completions
+        self.batch = cython.cast(cython.pointer(io_uring_cqe), malloc(self.room * cython.sizeof(io_uring_cqe)))
+        self.nested_batch = cython.cast(
+            cython.pointer(epoll_event), malloc(NESTED_BATCH * cython.sizeof(epoll_event))
+        )
+        if self.batch == cython.NULL or self.nested_batch == cython.NULL:
+            raise MemoryError
+
+    def __init__(self, entries=256, completions=0, flags=BEST_FLAGS):
+        """The arguments are those of io_uring_setup(2); completions default to twice the entries."""
+
+    def __dealloc__(self):
+        # No operation is in flight: each holds its engine. Polls need no memory of ours; the kernel drops them with the ring.
+        plait_ring_unmap(cython.address(self.ring))
+        self.close_descriptors()
+        free(self.batch)
+        free(self.nested_batch)
+
+    @property
+    def features(self):
+        """What the kernel gave; known once the engine was open."""
+        deferred = self.flags & IORING_SETUP_DEFER_TASKRUN
+        return (
+            "completions on demand (SINGLE_ISSUER, DEFER_TASKRUN, TASKRUN_FLAG)" if deferred else "plain ring",
+            f"{self.entries} submissions, {self.completions} completions",
+            f"{sum(self.supported[i] for i in range(256))} operations",
+        )
+
+    @property
+    def in_flight(self):
+        """Requests that the kernel still owes a completion for, among them the polls of armed sources."""
+        return self.slots.busy
+
+    def open(self):
+        if self.is_open:
+            return 0
+        try:
+            self.acquire()
+            self.is_open = True
+            self.forgotten = False
+            for item in list(self.sources.values()):
+                source: Source = cython.cast(Source, item)
+                if source.level:
+                    self.watch_level(source, False)
+                else:
+                    self.watch(source)
+        except BaseException:
+            self.close()
+            raise
+        return 0
+
+    def acquire(self):
+        result: cython.int = plait_ring_setup(
+            cython.address(self.ring), self.entries, self.completions, self.flags
+        )
+        if result < 0:
+            raise no_descriptor(-result, "io_uring instance")
+        self.wake_fd = plait_eventfd()
+        if self.wake_fd < 0:
+            raise no_descriptor(-self.wake_fd, "eventfd")
+        self.thread = PyThread_get_thread_ident()
+        self.entries = self.ring.sq_entries
+        self.completions = self.ring.cq_entries
+        self.quiet = self.ring.features & IORING_FEAT_CQE_SKIP != 0
+        plait_ring_probe(cython.address(self.ring), self.supported)
+        self.closing = False
+        self.watch_wake()
+        return 0
+
+    def close(self):
+        """Cancel what is in flight, wait for its last completions (as long as they take), and give everything back.
+
+        In another thread than the one that opened it, the kernel refuses us the ring. The polls then end with the ring, a
+        moment later; operations, whose thread is gone or busy elsewhere, are kept for ever with their buffers, as nobody can
+        tell when the kernel has done with them.
+        """
+        if self.ring.fd >= 0:
+            self.is_open = False
+            self.closing = True
+            self.sleeping = False
+            left: cython.uint = 0
+            try:
+                if self.thread == PyThread_get_thread_ident():
+                    self.settle()
+                else:
+                    self.reap()
+                    while self.position < self.count:
+                        self.tell_last()
+            finally:
+                left = self.operations_in_flight
+                plait_ring_unmap(cython.address(self.ring))
+                self.let_go(False)
+            if left:
+                warnings.warn(
+                    f"an engine was closed by another thread than its own while {left} operations were in flight; their "
+                    "buffers are kept for ever. Let the loop finish them, or close it in the thread that ran it",
+                    ResourceWarning,
+                    stacklevel=2,
+                )
+        self.close_descriptors()
+        return 0
+
+    def settle(self):
+        """Cancel everything and gather the last completions."""
+        result: cython.int
+        ring: cython.pointer(plait_ring) = cython.address(self.ring)
+        self.cancel_all()
+        while self.slots.busy or self.wake_armed or self.nested_armed:
+            if plait_ring_completions(ring) == 0 and self.position == self.count:
+                self.enters += 1
+                with cython.nogil:
+                    result = plait_ring_enter(ring, 1, -1)
+                self.entered(result)
+            self.reap()
+            while self.position < self.count:
+                self.tell_last()
+        return 0
+
+    def tell_last(self):
+        """What operations make of their last completions cannot stop the engine from closing: it is reported and passed over."""
+        self.tell()
+        return 0
+
+    def cancel_all(self):
+        i: cython.uint
+        for i in range(self.slots.size):
+            if self.slots.table[i].kind == SOURCE:
+                if self.slots.table[i].owner != cython.NULL and cython.cast(Source, self.slots.table[i].owner).level:
+                    self.slots.release(i)
+                    continue
+                self.slots.table[i].owner = cython.NULL
+            elif self.slots.table[i].kind != OPERATION:
+                continue
+            plait_prepare_cancel(self.entry(), self.slots.key(i), CANCEL, self.quiet)
+        if self.wake_armed:
+            plait_prepare_cancel(self.entry(), WAKE, CANCEL, self.quiet)
+        if self.nested_armed:
+            plait_prepare_cancel(self.entry(), NESTED, CANCEL, self.quiet)
+        return 0
+
+    def let_go(self, operations_too):
+        """Free all slots. Operations keep the reference that their slot held unless told otherwise."""
+        i: cython.uint
+        operation: Operation
+        for i in range(self.slots.size):
+            if self.slots.table[i].kind == OPERATION and operations_too:
+                operation = cython.cast(Operation, self.slots.table[i].owner)
+                operation.engine = None
+                Py_DECREF(operation)  # taken by prepare()
+            if self.slots.table[i].owner != cython.NULL or self.slots.table[i].kind == SOURCE:
+                self.slots.release(i)
+        self.operations_in_flight = 0
+        self.wake_armed = self.nested_armed = False
+        self.position = self.count = 0
+        return 0
+
+    def close_descriptors(self):
+        if self.wake_fd >= 0:
+            close(self.wake_fd)
+        if self.nested >= 0:
+            close(self.nested)
+        self.wake_fd = self.nested = -1
+        return 0
+
+    def forget(self):
+        # The ring's memory does not exist in the child, and its nested epoll instance is shared with the parent. Operations write
+        # into the parent's memory only, so that the child's copies of their buffers may go.
+        if self.is_open:
+            self.is_open = False
+            self.forgotten = True
+            self.sleeping = False
+            plait_ring_forget(cython.address(self.ring))
+            self.close_descriptors()
+            self.let_go(True)
+        return 0
+
+    # Sources
+
+    def arm(self, source, events, level):
+        if source.engine is not None and source.engine is not self:
+            raise RuntimeError("the source is armed on another engine; disarm it there first")
+        result: cython.int
+        if source.engine is self and source.level != level:
+            self.disarm(source)
+        known: cython.bint = source.engine is self
+        if not known and not (level and self.is_open):
+            # What epoll would say at once, the ring says too late (EBADF) or not at all (regular files).
+            result = plait_pollable(source.fd)
+            if result < 0:
+                raise cannot_wait_for(source.fd, -result)
+        self.remember(source, events, level)
+        if not self.is_open:
+            return 0
+        try:
+            if level:
+                self.watch_level(source, known)
+            else:
+                if known:
+                    self.unwatch(source)
+                self.watch(source)
+        except BaseException:
+            self.disarm(source)
+            raise
+        return 0
+
+    def watch(self, source):
+        source.slot = NO_SLOT
+        sqe: cython.pointer(io_uring_sqe) = self.entry()
+        source.slot = self.slots.take(cython.cast(cython.p_void, source), SOURCE)
+        plait_prepare_watch(sqe, source.fd, source.events, self.slots.key(source.slot))
+        return 0
+
+    def unwatch(self, source):
+        """Cancel a multishot poll. Its slot stays taken until the last completion, and means nobody from now on."""
+        index: cython.uint = source.slot
+        if index != NO_SLOT:
+            source.slot = NO_SLOT
+            self.slots.table[index].owner = cython.NULL
+            plait_prepare_cancel(self.entry(), self.slots.key(index), CANCEL, self.quiet)
+        return 0
+
+    def watch_level(self, source, known):
+        if not known:
+            source.slot = NO_SLOT
+        if self.nested < 0:
+            self.nested = plait_epoll_create()
+            if self.nested < 0:
+                raise no_descriptor(-self.nested, "epoll instance")
+        if not known:
+            source.slot = self.slots.take(cython.cast(cython.p_void, source), SOURCE)
+        result: cython.int = plait_epoll_set(
+            self.nested, source.fd, source.events, self.slots.key(source.slot), known
+        )
+        if result < 0:
+            raise cannot_wait_for(source.fd, -result)
+        if not self.nested_armed:
+            self.look_nested()
+        return 0
+
+    def look_nested(self):
+        """Have the ring tell when any user's descriptor is ready: now, if one still is."""
+        plait_prepare_look(self.entry(), self.nested, EPOLLIN, NESTED)
+        self.nested_armed = True
+        return 0
+
+    def watch_wake(self):
+        plait_prepare_watch(self.entry(), self.wake_fd, EPOLLIN, WAKE)
+        self.wake_armed = True
+        return 0
+
+    def disarm(self, source):
+        index: cython.uint
+        if self.drop(source) and self.is_open:
+            if source.level:
+                index = source.slot
+                if index != NO_SLOT:
+                    source.slot = NO_SLOT
+                    # Fails if the user has closed the descriptor already, which has unregistered it.
+                    plait_epoll_ctl(self.nested, EPOLL_CTL_DEL, source.fd, 0, 0)
+                    self.slots.release(index)
+            else:
+                self.unwatch(source)
+        return 0
+
+    # Operations
+
+    def prepare(self, operation):
+        """Queue an entry for the caller to fill in, and hold the operation until its last completion."""
+        self.check_open()
+        if operation.engine is not None:
+            raise RuntimeError("the operation is in flight already")
+        sqe: cython.pointer(io_uring_sqe) = self.entry()
+        operation.slot = self.slots.take(cython.cast(cython.p_void, operation), OPERATION)
+        operation.engine = self
+        Py_INCREF(operation)  # given back by tell_operation() with the last completion, or by let_go()
+        self.operations_in_flight += 1
+        sqe.user_data = self.slots.key(operation.slot)
+        return sqe
+
+    def cancel(self, operation):
+        """Ask the kernel to end it early. Its completion comes in any case, as ECANCELED or with what it did after all."""
+        if operation.engine is self and self.is_open:
+            plait_prepare_cancel(self.entry(), self.slots.key(operation.slot), CANCEL, self.quiet)
+        return 0
+
+    def supports(self, opcode):
+        return self.supported[opcode] != 0
+
+    def nop(self, callback):
+        """Submit an operation that does nothing; `callback(result)` is called when it has come back."""
+        return self.submit_raw(callback, IORING_OP_NOP)
+
+    def submit_raw(self, callback, opcode: cython.uchar, fd: cython.int = -1, buffer=None, offset: cython.longlong = 0):
+        """Submit any operation by its number, for diagnosis: `callback(result)` is called with each completion.
+
+        `buffer`, a bytearray, is what the kernel reads or writes; it cannot be resized until the last completion.
+        """
+        operation: RawOperation = RawOperation(callback, buffer)
+        sqe: cython.pointer(io_uring_sqe) = self.prepare(operation)
+        sqe.opcode = opcode
+        sqe.fd = fd
+        sqe.off = offset
+        if operation.buffer is not None:
+            data: cython.p_char = operation.buffer
+            sqe.addr = cython.cast(cython.size_t, data)
+            sqe.len = len(operation.buffer)
+        return operation
+
+    def cancel_raw(self, operation: RawOperation):
+        self.cancel(operation)
+
+    # Waiting
+
+    def wait(self, timeout_ns):
+        self.check_open()
+        ring: cython.pointer(plait_ring) = cython.address(self.ring)
+        ready: cython.bint = self.position < self.count or plait_ring_completions(ring) != 0
+        wants: cython.bint = plait_ring_wants_enter(ring)
+        if wants or ((ready or timeout_ns == 0) and plait_ring_queued(ring) != 0):
+            # Nothing sleeps here, so the interpreter is kept: giving it up can cost 5 ms when other threads compute.
+            self.enter()
+            ready = ready or plait_ring_completions(ring) != 0
+        if not ready and timeout_ns != 0:
+            self.sleep(timeout_ns)
+        self.reap()
+        return self.tell()
+
+    def enter(self):
+        self.enters += 1
+        return self.entered(plait_ring_enter(cython.address(self.ring), 0, 0))
+
+    def sleep(self, timeout_ns):
+        ring: cython.pointer(plait_ring) = cython.address(self.ring)
+        result: cython.int
+        self.enters += 1
+        # Set while this thread still has the interpreter: whoever queues work from now on sees it and wakes us, and the eventfd
+        # remembers a wake that comes before we sleep.
+        self.sleeping = True
+        with cython.nogil:
+            result = plait_ring_enter(ring, 1, timeout_ns)
+        self.sleeping = False
+        self.entered(result)
+        # Always: a signal during submit-and-wait answers the number of submissions, not EINTR.
+        PyErr_CheckSignals()
+        return 0
+
+    def entered(self, result):
+        """Look at what io_uring_enter answered. Most refusals only mean: gather what is there, and come again."""
+        if result >= 0:
+            return 0
+        number: cython.int = -result
+        if (
+            number == errno.ETIME  # the timeout is over
+            or number == errno.EINTR
+            or number == errno.EBUSY  # completions wait outside the full ring (before 5.19); reap() makes room
+            or number == errno.EAGAIN  # no memory for a request just now; the entries stay queued
+        ):
+            return 0
+        raise ring_error(number)
+
+    def reap(self):
+        """Take all completions out of the ring, behind those not told yet."""
+        ring: cython.pointer(plait_ring) = cython.address(self.ring)
+        if self.position == self.count:
+            self.position = self.count = 0
+        waiting: cython.uint = plait_ring_completions(ring)
+        if waiting == 0:
+            return 0
+        if self.count + waiting > self.room:
+            room: cython.uint = 2 * (self.count + waiting)
+            batch: cython.pointer(io_uring_cqe) = cython.cast(
+                cython.pointer(io_uring_cqe), realloc(self.batch, room * cython.sizeof(io_uring_cqe))
+            )
+            if batch == cython.NULL:
+                raise MemoryError
+            self.batch = batch
+            self.room = room
+        self.count += plait_ring_reap(ring, self.batch + self.count, self.room - self.count)
+        return 0
+
+    def flush(self):
+        ring: cython.pointer(plait_ring) = cython.address(self.ring)
+        if self.is_open and (plait_ring_queued(ring) != 0 or plait_ring_wants_enter(ring)):
+            self.enter()
+        return 0
+
+    def pending(self):
+        ring: cython.pointer(plait_ring) = cython.address(self.ring)
+        return self.is_open and (
+            self.position < self.count
+            or plait_ring_completions(ring) != 0
+            or plait_ring_queued(ring) != 0
+            or plait_ring_wants_enter(ring)
+        )
+
+    def wake(self):
+        if self.wake_fd >= 0:
+            plait_eventfd_write(self.wake_fd)
+        return 0
+
+    def entry(self):
+        """The next free submission entry; a full queue is brought to the kernel first."""
+        sqe: cython.pointer(io_uring_sqe) = plait_ring_next(cython.address(self.ring))
+        if sqe == cython.NULL:
+            self.enter()
+            sqe = plait_ring_next(cython.address(self.ring))
+        if sqe == cython.NULL:
+            self.reap()
+            self.enter()
+            sqe = plait_ring_next(cython.address(self.ring))
+        if sqe == cython.NULL:
+            raise OSError(errno.EBUSY, "the kernel takes no more submissions: it is out of memory for requests")
+        return sqe
+
+    # Telling
+
+    def tell(self):
+        """Tell the batch to its sources and operations, the place kept up to date, because any of them may raise."""
+        told: cython.int = 0
+        cqe: io_uring_cqe
+        slot: cython.pointer(Slot)
+        more: cython.bint
+        # Whoever is told may close the engine (or fork): the batch is then empty.
+        while self.position < self.count:
+            cqe = self.batch[self.position]
+            self.position += 1
+            more = cqe.flags & IORING_CQE_F_MORE != 0
+            if cqe.user_data >= OWN_KEYS:
+                told += self.tell_own(cqe.user_data, cqe.res, more)
+                continue
+            slot = self.slots.find(cqe.user_data)
+            if slot == cython.NULL:
+                continue
+            if slot.kind == OPERATION:
+                told += self.tell_operation(cython.cast(cython.uint, cqe.user_data), cqe.res, cqe.flags)
+            else:
+                told += self.tell_source(cython.cast(cython.uint, cqe.user_data), cqe.res, more)
+        return told
+
+    def tell_source(self, index, result, more):
+        if self.slots.table[index].owner == cython.NULL:  # disarmed; only its last completion matters
+            if not more:
+                self.slots.release(index)
+            return 0
+        source: Source = cython.cast(Source, self.slots.table[index].owner)
+        if result < 0:
+            # The kernel gave the poll up (no memory, or a descriptor closed before it was disarmed). The owner finds out
+            # which as soon as it reads.
+            source.slot = NO_SLOT
+            self.slots.release(index)
+            source.ready(EPOLLIN | EPOLLERR | EPOLLHUP)
+            return 1
+        if not more:
+            # A multishot poll ends when its completion did not fit into the ring. The slot and its key go on.
+            plait_prepare_watch(self.entry(), source.fd, source.events, self.slots.key(index))
+        source.ready(result)
+        return 1
+
+    def tell_operation(self, index, result, flags):
+        operation: Operation = cython.cast(Operation, self.slots.table[index].owner)
+        if not flags & IORING_CQE_F_MORE:
+            self.slots.release(index)
+            self.operations_in_flight -= 1
+            operation.engine = None
+            Py_DECREF(operation)  # taken by prepare(); `operation` holds its own
+        operation.complete(result, flags)
+        return 1
+
+    def tell_own(self, key, result, more):
+        """Completions of the engine's own requests; how many sources were told because of them."""
+        if key == WAKE and not more:
+            self.wake_armed = False
+            if result == -errno.EINVAL:
+                raise OSError(errno.EOPNOTSUPP, "this kernel's io_uring has no multishot poll (Linux 5.13)")
+            if not self.closing:
+                self.watch_wake()
+        elif key == NESTED:
+            self.nested_armed = False
+            if not self.closing:
+                return self.tell_nested()
+        return 0
+
+    def tell_nested(self):
+        """Tell the users' descriptors that are ready. Those not told now, because one raised, are still ready next time."""
+        told: cython.int = 0
+        i: cython.int
+        slot: cython.pointer(Slot)
+        source: Source
+        self.look_nested()
+        self.enters += 1
+        count: cython.int = plait_epoll_wait(self.nested, self.nested_batch, NESTED_BATCH, 0, False)
+        for i in range(count):
+            slot = self.slots.find(self.nested_batch[i].data.u64)
+            if slot != cython.NULL:
+                source = cython.cast(Source, slot.owner)
+                told += 1
+                source.ready(self.nested_batch[i].events)
+        return told
+
+
+def ring_error(number: int) -> OSError:
+    if number == errno.EEXIST:
+        return OSError(
+            number, "the ring belongs to another thread; an engine is closed and opened again to run in a new one"
+        )
+    if number == errno.EBADR:
+        return OSError(number, "the kernel had no memory to keep completions and dropped some; raise the memory limit")
+    return OSError(number, f"io_uring_enter: {os.strerror(number)}")
