@@ -120,3 +120,9 @@ def redis() -> Iterator[servers.Server]:
 def nginx() -> Iterator[servers.Server]:
     with servers.nginx() as server:
         yield server
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A TCP port of 127.0.0.1 on which nobody listens."""
+    return servers.free_port()
