@@ -143,8 +143,8 @@ async def talk(stream: ByteStream, rounds: int) -> None:
 def test_tcp_listeners_and_streams(anyrun: Anyrun) -> None:
     async def main() -> None:
         async with (
-            anyio.create_task_group() as group,
             await anyio.create_tcp_listener(local_host="localhost") as listener,
+            anyio.create_task_group() as group,
         ):
             group.start_soon(listener.serve, echo)
             port = listener.extra(SocketAttribute.local_port)
@@ -160,7 +160,7 @@ def test_unix_listeners_and_streams(anyrun: Anyrun) -> None:
     async def main() -> None:
         with servers.temporary_folder("anyio") as folder:
             path = folder / "socket"
-            async with anyio.create_task_group() as group, await anyio.create_unix_listener(path) as listener:
+            async with await anyio.create_unix_listener(path) as listener, anyio.create_task_group() as group:
                 group.start_soon(listener.serve, echo)
                 async with anyio.create_task_group() as clients:
                     for _ in range(20):
@@ -187,8 +187,8 @@ def test_datagrams(anyrun: Anyrun) -> None:
 def test_a_cancelled_receive_loses_nothing(anyrun: Anyrun) -> None:
     async def main() -> None:
         async with (
-            anyio.create_task_group() as group,
             await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as group,
         ):
             group.start_soon(listener.serve, echo)
             async with await anyio.connect_tcp("127.0.0.1", listener.extra(SocketAttribute.local_port)) as stream:
