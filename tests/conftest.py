@@ -56,11 +56,19 @@ async def settle(loop: asyncio.AbstractEventLoop) -> None:
 
 @pytest.fixture
 def run(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, T]], T]:
-    """`run(coroutine)` runs it on `loop` and returns its result; TimeoutError if it hangs."""
+    """`run(coroutine)` runs it on `loop` and returns its result; TimeoutError after RUN_SECONDS."""
 
     async def limited(coroutine: Coroutine[Any, Any, T]) -> T:
-        async with asyncio.timeout(RUN_SECONDS):
-            return await coroutine
+        try:
+            async with asyncio.timeout(RUN_SECONDS):
+                return await coroutine
+        except BaseException:
+            # The test fails by this exception, not by what it could not end any more.
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            raise
 
     return lambda coroutine: loop.run_until_complete(limited(coroutine))
 
@@ -120,3 +128,9 @@ def redis() -> Iterator[servers.Server]:
 def nginx() -> Iterator[servers.Server]:
     with servers.nginx() as server:
         yield server
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A TCP port of 127.0.0.1 on which nobody listens."""
+    return servers.free_port()

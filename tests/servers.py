@@ -94,7 +94,9 @@ def await_ready(process: subprocess.Popen[bytes], ready: Callable[[int], bool], 
                 return False
             if time.monotonic() > deadline:
                 stop(process)
-                raise RuntimeError(f"{process.args} is not ready after {START_SECONDS} s; its log:\n{log.read_text()}")
+                raise RuntimeError(
+                    f"{process.args!r} is not ready after {START_SECONDS} s; its log:\n{log.read_text()}"
+                )
         return True
     finally:
         os.close(pidfd)
@@ -133,7 +135,7 @@ def running(
             break
         process.wait()
     else:
-        raise RuntimeError(f"{process.args} ended while it started; its log:\n{log.read_text()}")
+        raise RuntimeError(f"{process.args!r} ended while it started; its log:\n{log.read_text()}")
     try:
         yield Server(port, unix_path, folder)
     finally:
