@@ -12,6 +12,7 @@ from bench.stats import Spread, spread
 
 WIDTH, LEFT, RIGHT = 900, 270, 70
 BAR, GAP, ROW_GAP = 10, 2, 12
+ROW_MIN = 36  # room for two lines of text
 HEAD, PANEL_HEAD, FOOT = 78, 46, 20
 
 COLOURS = {"plait-uring": "#e0407f", "plait-epoll": "#2f9e5b", "plait": "#e0407f", "asyncio": "#9aa3ad"}
@@ -60,7 +61,7 @@ class Panel:
         self.costs = {row.name: spread(results.of(row.name, results.base)) for row in rows}
         self.base = results.base
         self.greatest = max((s.high for s in self.found.values() if s), default=1.0) * 1.04
-        self.row_height = len(loops) * (BAR + GAP) + ROW_GAP
+        self.row_height = max(ROW_MIN, len(loops) * (BAR + GAP) + ROW_GAP)
         self.height = PANEL_HEAD + len(rows) * self.row_height
 
     def x(self, value: float) -> float:

@@ -97,10 +97,8 @@ def main() -> None:
     factory, row, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if row == "memory-connection":
-        used = run(factory, connections, min(n, hard - SETTLED - 100))
-    else:
-        used = run(factory, tasks, n)
+    case = {"memory-connection": connections, "memory-task": tasks}[row]
+    used = run(factory, case, min(n, hard - SETTLED - 100) if case is connections else n)
     print(json.dumps({"bytes": used}), flush=True)
     os._exit(0)  # thousands of connections need not be closed in order
 

@@ -250,7 +250,7 @@ def measure(factory: str, row: str, scale: float) -> dict[str, Any]:
 
     try:
         return run(factory, main)
-    except Exception as error:  # noqa: BLE001 - whatever the loop raises is the answer
+    except Exception as error:  # whatever the loop raises is the answer
         return {"error": f"{type(error).__name__}: {error}"}
 
 
