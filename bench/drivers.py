@@ -1,0 +1,123 @@
+"""How one sample of each kind of row is taken."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import machine
+from bench.loops import C_EPOLL, C_URING, Subject
+from bench.processes import Process, ProcessError, workload
+from bench.programs import program
+from bench.rows import Load, Row
+from bench.stats import Sample
+
+BULK = 64 * 1024
+"""From this message size on the io_uring floor receives into one large buffer, not into provided ones."""
+
+ANSWER_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long one sample takes: seconds of TCP load, and the share of the usual work of the others."""
+
+    tcp_seconds: float = 0.5
+    warmup_seconds: float = 0.1
+    scale: float = 1.0
+
+
+@dataclass
+class Drivers:
+    """Takes samples, and keeps the processes between them; stop() ends them."""
+
+    effort: Effort
+    _servers: dict[tuple[str, ...], tuple[Process, str]] = field(default_factory=dict)
+    _workers: dict[str, Process] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.core, self.client_core = machine.cores()
+        self._sample: dict[str, Callable[[Row, Subject], Sample]] = {
+            "tcp": self._tcp,
+            "task": self._task,
+            "memory": self._memory,
+            "startup": self._startup,
+        }
+
+    def sample(self, row: Row, subject: Subject) -> Sample:
+        """Raises ProcessError or BuildError."""
+        return self._sample[row.kind](row, subject)
+
+    def stop(self) -> None:
+        for server, _ in self._servers.values():
+            server.stop()
+        for worker in self._workers.values():
+            worker.stop()
+
+    def _tcp(self, row: Row, subject: Subject) -> Sample:
+        assert row.load is not None
+        server, port = self._server(row.load, subject)
+        found = self._load(row.load, server, port, self.effort.tcp_seconds, self.effort.warmup_seconds)
+        waited = max(found["server_waited"], found["client_waited"])
+        return Sample(found["cpu_us"], found["rate"], waited)
+
+    def _load(self, load: Load, server: Process, port: str, seconds: float, warmup: float) -> dict[str, float]:
+        options = {
+            "port": port,
+            "size": load.size,
+            "conns": load.conns,
+            "outstanding": load.outstanding,
+            "secs": seconds,
+            "warmup": warmup,
+            "pid": server.pid,
+        }
+        command: list[str | Path] = [program("loadgen"), *(str(x) for k, v in options.items() for x in (f"--{k}", v))]
+        try:
+            with Process(command, self.client_core) as client:
+                found: dict[str, float] = json.loads(client.hear(seconds + warmup + ANSWER_SECONDS))
+        except ProcessError as error:
+            raise ProcessError(f"{error}; {server.last_words('the server')}") from None
+        return found
+
+    def _server(self, load: Load, subject: Subject) -> tuple[Process, str]:
+        """The running echo server of this subject, started if need be."""
+        command: list[str] = []
+        if subject == C_EPOLL:
+            command = [str(program("echo_epoll"))]
+        elif subject == C_URING:
+            command = [str(program("echo_uring")), "poll" if load.size >= BULK else "buffers"]
+        else:
+            command = workload("echo", subject.factory, load.style)
+        key = (subject.name, *command)
+        if key not in self._servers:
+            server = Process(command, self.core, environment=subject.environment)
+            self._servers[key] = server, ""  # so that it is stopped even if it never gets ready
+            port = server.hear().split()[1]
+            self._servers[key] = server, port
+            # A fresh process maps and unmaps memory around every large receive until malloc's threshold has grown.
+            self._load(Load(100 * 1024, 10), server, port, 0.05, 0.1)
+        return self._servers[key]
+
+    def _task(self, row: Row, subject: Subject) -> Sample:
+        if subject.name not in self._workers:
+            command = workload("tasks", subject.factory)
+            self._workers[subject.name] = worker = Process(command, self.core, environment=subject.environment)
+            worker.hear()
+        request = json.dumps({"row": row.name, "scale": self.effort.scale})
+        found = json.loads(self._workers[subject.name].ask(request, ANSWER_SECONDS))
+        if "error" in found:
+            raise RuntimeError(found["error"])
+        return Sample(found["ns"], waited=found["waited"])
+
+    def _memory(self, row: Row, subject: Subject) -> Sample:
+        n = {"memory-connection": 8000, "memory-task": 50_000}[row.name]
+        n = max(200, int(n * self.effort.scale))
+        command = workload("memory", subject.factory, row.name, str(n))
+        # both cores: the client's process must run beside it
+        with Process(command, self.core, self.client_core, environment=subject.environment) as child:
+            return Sample(json.loads(child.hear(ANSWER_SECONDS))["bytes"])
+
+    def _startup(self, row: Row, subject: Subject) -> Sample:
+        with Process(workload("startup", subject.factory), self.core, environment=subject.environment) as child:
+            found = json.loads(child.hear(ANSWER_SECONDS))
+        return Sample(found["ms"], waited=found["waited"])

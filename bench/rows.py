@@ -1,0 +1,108 @@
+"""The rows of the table: what is measured, in which unit, and what plait aims at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+Kind = Literal["tcp", "task", "memory", "startup"]
+Style = Literal["protocol", "streams", "sock"]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the load generator does: `conns` connections, each with `outstanding` messages of `size` bytes on the way."""
+
+    size: int
+    conns: int
+    outstanding: int = 1
+    style: Style = "protocol"
+
+
+@dataclass(frozen=True)
+class Row:
+    """`aims` are the least ratios to uvloop, by loop. A heavy row takes seconds and is measured in fewer rounds."""
+
+    name: str
+    title: str
+    kind: Kind
+    unit: str = "ns"
+    load: Load | None = None
+    aims: dict[str, float] = field(default_factory=dict)
+    heavy: bool = False
+    default: bool = True
+
+
+def _tcp(
+    kib: int,
+    conns: int,
+    aim: float | None = None,
+    *,
+    outstanding: int = 1,
+    style: Style = "protocol",
+    aim_epoll: float | None = None,
+    default: bool = True,
+) -> Row:
+    many = f", {outstanding} outstanding" if outstanding > 1 else ""
+    how = {"protocol": "TCP echo", "streams": "streams echo", "sock": "sock_recv/sock_sendall echo"}[style]
+    return Row(
+        name=f"{'tcp' if style == 'protocol' else style}-{kib}k-x{conns}" + (f"-p{outstanding}" if many else ""),
+        title=f"{how}, {kib} KiB x {conns}{many}",
+        kind="tcp",
+        unit="us",
+        load=Load(kib * 1024, conns, outstanding, style),
+        aims={k: v for k, v in (("plait-uring", aim), ("plait-epoll", aim_epoll)) if v is not None},
+        default=default,
+    )
+
+
+def _task(name: str, title: str, aim: float | None = None, *, heavy: bool = False) -> Row:
+    return Row(name, title, "task", aims={} if aim is None else {"plait-uring": aim}, heavy=heavy)
+
+
+ROWS: tuple[Row, ...] = (
+    _tcp(1, 10, 1.15),
+    _tcp(1, 100, 1.22, aim_epoll=1.10),
+    _tcp(1, 1000, 1.18),
+    _tcp(1, 100, outstanding=16),
+    _tcp(10, 100, 1.12),
+    _tcp(100, 10, 1.05),
+    _tcp(100, 100),
+    _tcp(1, 100, style="streams", default=False),
+    _tcp(100, 10, style="streams", default=False),
+    _tcp(1, 100, style="sock", default=False),
+    _task("sleep0-x1", "sleep(0), 1 task"),
+    _task("sleep0-x100", "sleep(0), 100 tasks", 2.0),
+    _task("sleep0-x10000", "sleep(0), 10,000 tasks"),
+    _task("create-task", "await asyncio.create_task()", 3.5),
+    _task("loop-create-task", "await loop.create_task()"),
+    _task("call-soon", "call_soon"),
+    _task("call-soon-chain", "call_soon, each from the one before", 4.0),
+    _task("timer-cancel", "call_later and cancel", 5.0),
+    _task("timer-million", "1,000,000 timers set, then cancelled", heavy=True),
+    _task("timer-fire", "call_later that fires", 1.7),
+    _task("future-pingpong", "two tasks, one future each way", 4.5),
+    _task("queue", "Queue(1), put and get"),
+    _task("gather-100", "gather(100), per task", 1.8),
+    _task("gather-10000", "gather(10,000), per task"),
+    _task("taskgroup-100", "TaskGroup of 100, per task", 2.2),
+    _task("wait-for", "wait_for around sleep(0)"),
+    _task("timeout", "timeout around sleep(0)"),
+    _task("executor", "run_in_executor, there and back"),
+    Row("memory-connection", "memory of an idle connection", "memory", "B", heavy=True),
+    Row("memory-task", "memory of a parked task", "memory", "B", heavy=True),
+    Row("startup", "import, first run, close", "startup", "ms", heavy=True),
+)
+
+
+def select(patterns: Sequence[str]) -> list[Row]:
+    """The rows whose name matches any of the globs; the default rows if there is no glob.
+
+    Raises LookupError for a glob that matches nothing.
+    """
+    if not patterns:
+        return [row for row in ROWS if row.default]
+    for pattern in patterns:
+        if not any(fnmatchcase(row.name, pattern) for row in ROWS):
+            raise LookupError(f"no row is called {pattern!r}; the rows are: {', '.join(row.name for row in ROWS)}")
+    return [row for row in ROWS if any(fnmatchcase(row.name, pattern) for pattern in patterns)]

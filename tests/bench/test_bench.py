@@ -1,0 +1,283 @@
+"""The benchmarks work: statistics are pinned, C programs echo, a quick run gives a valid table. No test asserts a time."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import loops, machine, picture, report, rounds, rows
+from bench.processes import Process, ProcessError, workload
+from bench.programs import ROOT, program
+from bench.results import Results
+from bench.stats import Sample, Spread, calm, median_rate, ratio, spread
+from bench.workloads import tasks
+
+
+@pytest.fixture(autouse=True)
+def own_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A test does not wait for somebody's measuring on this machine."""
+    path = tmp_path / "lock"
+    monkeypatch.setenv("BENCH_LOCK", str(path))
+    return path
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+
+
+def samples(*values: float, waited: float = 0.0) -> list[Sample | None]:
+    return [Sample(value, waited=waited) for value in values]
+
+
+class TestStatistics:
+    def test_spread_is_median_and_quartiles(self) -> None:
+        assert Spread(3.0, 2.0, 4.0) == Spread.of([5, 1, 4, 2, 3])
+
+    def test_spread_of_two_is_their_bounds(self) -> None:
+        assert Spread(2.0, 1.0, 3.0) == Spread.of([3.0, 1.0])
+
+    def test_ratio_is_taken_inside_the_round(self) -> None:
+        """A machine that is ten times slower in the second round changes no ratio."""
+        assert Spread(2.0, 2.0, 2.0) == ratio(samples(10, 100, 10), samples(5, 50, 5))
+
+    def test_ratio_above_one_means_cheaper_than_the_base(self) -> None:
+        found = ratio(samples(10), samples(40))
+        assert found is not None
+        assert 0.25 == found.median
+
+    def test_disturbed_rounds_are_left_out_when_three_calm_ones_remain(self) -> None:
+        columns = [*samples(1, 2, 3), *samples(100, waited=0.2)]
+        assert [0, 1, 2] == calm(columns)
+        assert Spread(2.0, 1.5, 2.5) == spread(columns)
+
+    def test_disturbed_rounds_count_when_too_few_calm_ones_remain(self) -> None:
+        assert [0, 1, 2] == calm([*samples(1, 2), *samples(100, waited=0.2)])
+
+    def test_a_failed_sample_takes_its_round_out_of_the_ratio(self) -> None:
+        assert Spread(2.0, 2.0, 2.0) == ratio([None, *samples(8, 8)], samples(1, 4, 4))
+
+    def test_nothing_measured_gives_nothing(self) -> None:
+        assert spread([None]) is None
+        assert ratio([], samples(1)) is None
+        assert median_rate(samples(1)) is None
+
+
+class TestRows:
+    def test_every_task_row_has_its_case(self) -> None:
+        assert set(tasks.CASES) == {row.name for row in rows.ROWS if row.kind == "task"}
+
+    def test_names_are_unique(self) -> None:
+        assert len(rows.ROWS) == len({row.name for row in rows.ROWS})
+
+    def test_globs_choose_also_what_the_default_leaves_out(self) -> None:
+        assert ["streams-1k-x100", "streams-100k-x10"] == [row.name for row in rows.select(["streams-*"])]
+        assert "streams-1k-x100" not in [row.name for row in rows.select([])]
+
+    def test_a_glob_without_a_row_is_an_error_that_lists_them(self) -> None:
+        with pytest.raises(LookupError, match=r"no row is called 'nonsense'.*sleep0-x1"):
+            rows.select(["tcp-*", "nonsense"])
+
+
+class TestRounds:
+    def test_the_order_rotates_from_round_to_round(self) -> None:
+        row = rows.select(["tcp-1k-x10"])[0]
+        three = [loops.subject(name) for name in ("asyncio", "uvloop", "rloop")]
+        orders = [[s.name for s in rounds.subjects_of(row, three, number)] for number in range(3)]
+        assert [
+            ["asyncio", "uvloop", "rloop"],
+            ["uvloop", "rloop", "asyncio"],
+            ["rloop", "asyncio", "uvloop"],
+        ] == orders
+
+    def test_floors_are_measured_on_protocol_rows_only(self) -> None:
+        both = [loops.subject("asyncio"), loops.C_EPOLL]
+        found = {
+            name: len(rounds.subjects_of(rows.select([name])[0], both, 0))
+            for name in ("tcp-1k-x10", "streams-1k-x100", "sleep0-x1")
+        }
+        assert {"tcp-1k-x10": 2, "streams-1k-x100": 1, "sleep0-x1": 1} == found
+
+    def test_a_disturbed_sample_is_taken_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("time.sleep", lambda _: None)
+        left = iter([Sample(9, waited=0.3), Sample(7, waited=0.1), Sample(5, waited=0.01), Sample(1)])
+        assert Sample(5, waited=0.01) == rounds.calmest(lambda: next(left))
+
+    def test_the_least_disturbed_of_all_attempts_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("time.sleep", lambda _: None)
+        left = iter([Sample(9, waited=0.3), Sample(7, waited=0.1), Sample(5, waited=0.2), Sample(1, waited=0.4)])
+        assert Sample(7, waited=0.1) == rounds.calmest(lambda: next(left))
+
+
+class TestMachine:
+    def test_the_turn_keeps_others_out_until_it_is_given(self, own_lock: Path) -> None:
+        turn = machine.Turn()
+        turn.take()
+        with own_lock.open() as other:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            turn.give()
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_pinning_ends_with_its_block(self) -> None:
+        before = os.sched_getaffinity(0)
+        first, _ = machine.cores()
+        with machine.pinned(first):
+            assert {first} == os.sched_getaffinity(0)
+        assert before == os.sched_getaffinity(0)
+
+    def test_a_process_that_ends_says_its_last_words(self) -> None:
+        said = pytest.raises(ProcessError, match="No module named 'no_such_module'")
+        with Process(workload("probe", "no_such_module:factory"), *machine.cores()) as child, said:
+            child.hear()
+
+
+@pytest.fixture(params=["echo_epoll", "echo_uring buffers", "echo_uring poll"])
+def floor(request: pytest.FixtureRequest) -> Iterator[tuple[Process, str]]:
+    name, *mode = request.param.split()
+    with Process([program(name), *mode], *machine.cores()) as server:
+        yield server, server.hear().split()[1]
+
+
+class TestPrograms:
+    # The load generator compares every byte during its warm-up and fails if one is wrong, lost or added.
+    @pytest.mark.parametrize("client", [[], ["--epoll"]], ids=["io_uring", "epoll"])
+    @pytest.mark.parametrize(
+        "load", ["--size 1 --conns 1", "--size 1024 --conns 200 --outstanding 16", "--size 300000 --conns 20"]
+    )
+    def test_the_floors_echo(self, floor: tuple[Process, str], client: list[str], load: str) -> None:
+        server, port = floor
+        command: list[str | Path] = [
+            program("loadgen"),
+            "--port",
+            port,
+            "--pid",
+            str(server.pid),
+            "--secs",
+            "0.02",
+            "--warmup",
+            "0.2",
+        ]
+        with Process([*command, *load.split(), *client], *machine.cores()) as generator:
+            found = json.loads(generator.hear())
+        assert found["messages"] > 0
+        assert found["cpu_us"] > 0
+        assert "epoll" if client else "io_uring" == found["client"]
+
+    @pytest.mark.parametrize("client", [[], ["--epoll"]], ids=["io_uring", "epoll"])
+    def test_the_load_generator_refuses_a_server_that_changes_bytes(self, client: list[str]) -> None:
+        with Process([sys.executable, "-c", UPPER_CASE], *machine.cores()) as server:
+            port = server.hear().split()[1]
+            command: list[str | Path] = [program("loadgen"), "--port", port, "--conns", "1", *client]
+            said = pytest.raises(ProcessError, match="other bytes than it got")
+            with Process(command, *machine.cores()) as generator, said:
+                generator.hear()
+
+    def test_the_load_generator_says_what_it_needs(self) -> None:
+        said = pytest.raises(ProcessError, match="status 2: loadgen: needs --port")
+        with Process([program("loadgen"), "--outstanding", "1000"], *machine.cores()) as generator, said:
+            generator.hear()
+
+
+UPPER_CASE = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+print("ready", listener.getsockname()[1], flush=True)
+connection, _ = listener.accept()
+while data := connection.recv(65536):
+    connection.sendall(data.upper())
+"""
+
+
+class TestQuickRun:
+    def test_tables_json_and_picture(self, tmp_path: Path) -> None:
+        saved, drawn, page = tmp_path / "found.json", tmp_path / "found.svg", tmp_path / "page.md"
+        page.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n")
+        chosen = ["tcp-1k-x10", "streams-1k-x100", "sock-1k-x100", "sleep0-x100", "memory-*", "startup"]
+        done = bench(
+            "--quick", "--check", "--loops=asyncio", "--against=bench_no_such_loop", *(f"--rows={x}" for x in chosen),
+            f"--json={saved}", f"--svg={drawn}", f"--write={page}",
+        )  # fmt: skip
+        assert 0 == done.returncode, done.stderr
+        assert "says nothing about speed" in done.stdout
+        assert "bench_no_such_loop is left out" in done.stdout
+        found = Results.load(saved)
+        assert "asyncio" == found.base
+        assert ["asyncio", "c-epoll", "c-uring"] == found.subjects
+        assert {"asyncio": 1, "c-epoll": 1, "c-uring": 1} == {k: len(v) for k, v in found.samples["tcp-1k-x10"].items()}
+        assert all(x and x.value >= 0 for row in found.samples.values() for xs in row.values() for x in xs)
+        assert 1.0 == json.loads(saved.read_text())["ratios"]["tcp-1k-x10"]["asyncio"]["median"]
+        assert "svg" in xml.etree.ElementTree.parse(drawn).getroot().tag
+        text = page.read_text()
+        assert text.startswith("before\n<!-- bench:begin -->\nA quick run")
+        assert text.endswith("<!-- bench:end -->\nafter\n")
+        assert "| TCP echo, 1 KiB x 10 |" in text
+
+    def test_every_task_row_runs(self) -> None:
+        done = bench("--quick", "--loops=asyncio", *(f"--rows={name}" for name in tasks.CASES))
+        assert 0 == done.returncode, done.stdout + done.stderr
+        assert len(tasks.CASES) == sum(" ns |" in line for line in done.stdout.splitlines())
+
+    def test_a_saved_run_is_shown_again(self, tmp_path: Path) -> None:
+        saved = tmp_path / "found.json"
+        first = bench("--quick", "--loops=asyncio", "--rows=call-soon", f"--json={saved}")
+        again = bench(f"--report={saved}")
+        assert (0, first.stdout) == (again.returncode, again.stdout)
+
+    def test_what_cannot_be_done_is_said_in_one_line(self, tmp_path: Path) -> None:
+        page = tmp_path / "page.md"
+        page.write_text("no markers")
+        wrong = {
+            "no row is called 'nonsense'": ["--rows=nonsense"],
+            "the base 'uvloop' is not among the loops that run here: asyncio": ["--loops=asyncio", "--base=uvloop"],
+            "has no lines <!-- bench:begin -->": [f"--write={page}"],
+            "No such file": [f"--report={tmp_path}/none.json"],
+        }
+        for message, arguments in wrong.items():
+            done = bench("--quick", "--rows=call-soon", *arguments)
+            assert 2 == done.returncode
+            assert message in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+def sample_results() -> Results:
+    results = Results("uvloop", ["uvloop", "plait-uring", "c-epoll", "c-uring"], machine.describe())
+    for name, costs in {
+        "uvloop": (4.0, 4.0),
+        "plait-uring": (3.2, 3.6),
+        "c-epoll": (3.2, 3.2),
+        "c-uring": (3.1, 3.1),
+    }.items():
+        for row, cost in zip(("tcp-1k-x10", "tcp-1k-x100"), costs, strict=True):
+            for _ in range(3):
+                results.add(row, name, Sample(cost, rate=1e6 / cost))
+    return results
+
+
+class TestReport:
+    def test_a_cell_says_ratio_quartiles_cost_and_rate(self) -> None:
+        row = rows.select(["tcp-1k-x10"])[0]
+        assert "**1.25** (1.25-1.25)<br>3.2 us, 312k/s" == report.cell(sample_results(), row, "plait-uring")
+
+    def test_check_holds_aims_against_the_measured(self) -> None:
+        lines = [line for line in report.check(sample_results()).splitlines() if "plait-uring" in line]
+        assert [
+            "| tcp-1k-x10 | plait-uring | 1.15 | 1.25 (1.25-1.25) | 97% | met |",
+            "| tcp-1k-x100 | plait-uring | 1.22 | 1.11 (1.11-1.11) | 86% | not met |",
+        ] == lines
+
+    def test_the_picture_is_xml_and_names_all(self) -> None:
+        drawn = picture.svg(sample_results())
+        text = "".join(xml.etree.ElementTree.fromstring(drawn).itertext())
+        for expected in ("How many times cheaper than uvloop", "plait, io_uring", "C, epoll", "TCP echo, 1 KiB x 100"):
+            assert expected in text
+
+    def test_the_document_has_the_markers(self) -> None:
+        page = (ROOT / "docs" / "benchmarks.md").read_text()
+        assert "new" in report.replace_between_markers(page, "new")
