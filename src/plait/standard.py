@@ -3,8 +3,23 @@
 Nothing else in plait names an underscore of asyncio or imports one of its internal modules.
 """
 
+import functools
+import inspect
+import subprocess
 import sys
-from asyncio import base_events, base_futures, base_tasks, coroutines, events, format_helpers
+from asyncio import (
+    base_events,
+    base_futures,
+    base_subprocess,
+    base_tasks,
+    coroutines,
+    events,
+    format_helpers,
+    runners,
+    unix_events,
+)
+from collections.abc import Callable
+from typing import Any
 
 # What Future and Task show in repr(), and a Task's stack: the same words as the standard library's own.
 future_repr = base_futures._future_repr
@@ -35,3 +50,77 @@ else:
 
     def task_repr(task):  # type: ignore[no-untyped-def]
         return f"<{task.__class__.__name__} {' '.join(base_tasks._task_repr_info(task))}>"
+
+
+# Pipes: asyncio's own transports, which need nothing of a loop but call_soon and the four methods in system/pipes.py.
+ReadPipeTransport: Any = unix_events._UnixReadPipeTransport  # type: ignore[attr-defined]
+WritePipeTransport: Any = unix_events._UnixWritePipeTransport  # type: ignore[attr-defined]
+
+
+class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
+    """asyncio's transport of a child process; the loop tells it the exit status by `process_exited`."""
+
+    _proc: "subprocess.Popen[bytes]"
+    _exit_waiters: Any
+
+    def _start(self, args, shell, stdin, stdout, stderr, bufsize, **kwargs):  # type: ignore[no-untyped-def]
+        # A real pipe for stdin, as asyncio has on Linux: a child can open it again as /dev/stdin, which a socket refuses.
+        self._proc = subprocess.Popen(
+            args,
+            shell=shell,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            universal_newlines=False,
+            bufsize=bufsize,
+            **kwargs,
+        )
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        return self._proc
+
+    @property
+    def finished(self) -> bool:
+        return self._returncode is not None
+
+    def process_exited(self, returncode: int) -> None:
+        """To be called once, in the loop."""
+        self._process_exited(returncode)
+        # Up to 3.12.0 wait() went on until the pipes closed too, so that a grandchild holding one kept it (gh-119710).
+        if self._exit_waiters:
+            waiters, self._exit_waiters = self._exit_waiters, type(self._exit_waiters)()
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(returncode)
+
+    async def exit(self) -> int:
+        """Wait for the end of the process."""
+        return await self._wait()
+
+
+# asyncio's own test also knows functions marked as coroutines by hand; from 3.14 it is deprecated in favour of inspect's.
+iscoroutinefunction: Callable[[object], bool]
+if sys.version_info >= (3, 14):
+    iscoroutinefunction = inspect.iscoroutinefunction
+else:
+    iscoroutinefunction = coroutines.iscoroutinefunction
+
+
+def is_runner_interrupt(handler: object) -> bool:
+    """Whether a SIGINT handler is the one that asyncio.Runner.run installs (cancel the main task)."""
+    method = getattr(handler, "func", None)
+    return isinstance(handler, functools.partial) and isinstance(getattr(method, "__self__", None), runners.Runner)
+
+
+# Policies: public up to 3.13, deprecated in 3.14 and 3.15 where the names without a warning have an underscore, gone in 3.16.
+DefaultPolicy: Any
+set_policy: Callable[[Any], None] | None
+if sys.version_info >= (3, 16):
+    DefaultPolicy = set_policy = None
+elif sys.version_info >= (3, 14):
+    DefaultPolicy = unix_events._DefaultEventLoopPolicy
+    set_policy = events._set_event_loop_policy
+else:
+    DefaultPolicy = unix_events.DefaultEventLoopPolicy
+    set_policy = events.set_event_loop_policy

@@ -1,0 +1,5 @@
+"""What a loop shares with the operating system beside sockets: processes, pipes, signals, fork."""
+
+from plait.system.factories import SystemFactories
+
+__all__ = ["SystemFactories"]

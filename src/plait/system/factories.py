@@ -1,0 +1,46 @@
+"""The system side of the loop in one class, and its life: made, run, closed, forgotten in a forked child."""
+
+import os
+import signal
+import weakref
+
+from plait import standard
+from plait.system.pipes import PipeFactories
+from plait.system.processes import ProcessFactories
+from plait.system.signals import SignalFactories
+
+loops: "weakref.WeakSet[SystemFactories]" = weakref.WeakSet()
+
+
+class SystemFactories(ProcessFactories, PipeFactories, SignalFactories):
+    """Processes, pipes and signals for the loop, which calls `_system_init` when it is made, `_signals_begin` and
+    `_signals_end` around a run, and `_system_close` before its engine closes.
+    """
+
+    def _system_init(self) -> None:
+        self._processes_init()
+        self._signals_init()
+        loops.add(self)
+
+    def _system_close(self) -> None:
+        loops.discard(self)
+        self._processes_close()
+        self._signals_close()
+
+
+def forget_after_fork() -> None:
+    """In the child of a fork: no loop runs here, and the loops of the parent are not touched from here any more."""
+    if not loops:
+        return
+    # From 3.12 asyncio does this itself.
+    standard.set_running_loop(None)
+    for loop in list(loops):
+        loop._processes_forget()
+        loop._signals_forget()
+    loops.clear()
+    # The parent's main task cannot be cancelled from here: without this the child's first Ctrl-C would do nothing.
+    if standard.is_runner_interrupt(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+os.register_at_fork(after_in_child=forget_after_fork)
