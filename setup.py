@@ -39,8 +39,6 @@ setup(
         annotate=bool(os.environ.get("PLAIT_ANNOTATE")),
         compiler_directives={
             "language_level": 3,
-            "boundscheck": DEBUG,
-            "wraparound": False,
             "initializedcheck": DEBUG,
             "cdivision": True,
             "nonecheck": DEBUG,

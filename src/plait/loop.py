@@ -1,9 +1,6 @@
 """The event loop: plait's compiled core, transports and processes under asyncio's own BaseEventLoop."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import Any
 
 from plait.core.turn import Core
 from plait.engine.choice import EngineReport, fallback, new_engine
@@ -11,16 +8,34 @@ from plait.net.factories import NetFactories
 from plait.standard import show_live_tasks
 from plait.system.factories import SystemFactories
 
+__all__ = ["Loop"]
 
-class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):  # type: ignore[misc]
+
+class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
     """A drop-in asyncio event loop on io_uring or epoll.
 
-    `engine` is "auto" (the default, or PLAIT_ENGINE), "uring" or "epoll"; `loop.engine` tells which one runs and why.
-    As with asyncio, only call_soon_threadsafe() and run_coroutine_threadsafe() may be used from other threads than the one
-    that the loop runs in; the others raise RuntimeError there.
+    `engine` is "uring", "epoll" or "auto"; None asks the variable PLAIT_ENGINE. As with asyncio, only call_soon_threadsafe() and
+    asyncio.run_coroutine_threadsafe() may be used in other threads than the one that the loop runs in; the rest raises RuntimeError there.
     """
 
     def __init__(self, engine: str | None = None) -> None:
         super().__init__()
         self._set_engine(new_engine(engine))
+        self._net_init()
+        self._system_init()
         show_live_tasks(self)
+
+    @property
+    def engine(self) -> EngineReport:
+        """Which engine runs this loop, why, and what was refused."""
+        report: EngineReport = self._get_engine().report
+        return report
+
+    def _open_engine(self) -> None:
+        """Open the engine in this thread; an automatic choice that the kernel refuses here after all is replaced."""
+        engine = self._get_engine()
+        try:
+            engine.open()
+        except OSError as error:
+            self._set_engine(fallback(engine, error))
+            self._get_engine().open()

@@ -7,6 +7,7 @@ import functools
 import inspect
 import subprocess
 import sys
+import weakref
 from asyncio import (
     base_events,
     base_futures,
@@ -16,9 +17,10 @@ from asyncio import (
     events,
     format_helpers,
     runners,
+    tasks,
     unix_events,
 )
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # What Future and Task show in repr(), and a Task's stack: the same words as the standard library's own.
@@ -39,17 +41,57 @@ set_running_loop = events._set_running_loop
 get_running_loop_or_none = events._get_running_loop
 
 
-def task_repr_info(task):  # type: ignore[no-untyped-def]
-    """3.11: a list of words; from 3.12 base_tasks has _task_repr alone, from which futures' words are built."""
-    return base_tasks._task_repr_info(task)  # type: ignore[attr-defined]
-
-
 if sys.version_info >= (3, 12):
     task_repr = base_tasks._task_repr
 else:
 
     def task_repr(task):  # type: ignore[no-untyped-def]
         return f"<{task.__class__.__name__} {' '.join(base_tasks._task_repr_info(task))}>"
+
+
+# all_tasks() asks one WeakSet for the tasks that are not asyncio's own. It is taught to tell our loops' tasks too: entering each
+# new task there would cost more than all the rest of making it. 3.11 shares the set as _all_tasks, 3.12 and 3.13 as _scheduled_tasks;
+# from 3.14 it is hidden in C, and reached through the callback of the weak reference that registering something makes.
+loops_with_tasks: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+class TaskSet(weakref.WeakSet):  # type: ignore[type-arg]
+    """asyncio's set of tasks, with the live tasks of our loops."""
+
+    def ours(self) -> list[Any]:
+        return [task for loop in list(loops_with_tasks) for task in loop._live_tasks()]
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from super().__iter__()
+        yield from self.ours()
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self.ours())
+
+    def __contains__(self, task: object) -> bool:
+        return super().__contains__(task) or task in self.ours()
+
+
+class Probe:
+    """Something that can be registered as a task."""
+
+
+def asyncio_task_set() -> "weakref.WeakSet[Any]":
+    if sys.version_info >= (3, 14):
+        probe = Probe()
+        tasks._register_task(probe)
+        try:
+            return weakref.getweakrefs(probe)[0].__callback__.__defaults__[0]()
+        finally:
+            tasks._unregister_task(probe)
+    return tasks._scheduled_tasks if sys.version_info >= (3, 12) else tasks._all_tasks
+
+
+def show_live_tasks(loop: Any) -> None:
+    """From now on asyncio.all_tasks() knows the tasks that loop._live_tasks() gives."""
+    if not loops_with_tasks:
+        asyncio_task_set().__class__ = TaskSet
+    loops_with_tasks.add(loop)
 
 
 # Pipes: asyncio's own transports, which need nothing of a loop but call_soon and the four methods in system/pipes.py.

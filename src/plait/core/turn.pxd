@@ -17,3 +17,4 @@ cdef class Core(Scheduler):
     cdef Watch watch_of(self, object fileobj)
     cdef int check_closed(self) except -1
     cdef int open_engine(self) except -1
+    cdef unsigned long engine_thread         # that opened the engine

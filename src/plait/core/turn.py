@@ -58,11 +58,22 @@ class Core:
     # Running.
 
     def _set_engine(self, engine: Engine):
-        """Give it an engine, which is opened by the thread that runs the loop."""
+        """Give it an engine, which the thread that runs the loop opens. It takes over what is armed on one it had before."""
+        if self.engine is not None:
+            engine.adopt(self.engine)
         self.engine = engine
 
+    def _get_engine(self):
+        return self.engine
+
     def open_engine(self):
-        self.engine.open()
+        """Open the engine in this thread: io_uring serves none but the thread that made the ring."""
+        thread: cython.ulong = PyThread_get_thread_ident()
+        if self.engine.is_open and self.engine_thread != thread:
+            self.engine.close()
+        if not self.engine.is_open:
+            self._open_engine()
+            self.engine_thread = thread
         return 0
 
     def run_forever(self):
@@ -72,12 +83,11 @@ class Core:
             raise RuntimeError("This event loop is already running")
         if get_running_loop_or_none() is not None:
             raise RuntimeError("Cannot run the event loop while another loop is running")
-        self._set_coroutine_origin_tracking(self._debug)
         hooks = sys.get_asyncgen_hooks()
-        self._begin_run()
+        self.open_engine()
         try:
-            if not self.engine.is_open:
-                self.open_engine()
+            self._signals_begin()
+            self._set_coroutine_origin_tracking(self._debug)
             self.thread = PyThread_get_thread_ident()
             self._thread_id = threading.get_ident()
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
@@ -96,7 +106,7 @@ class Core:
             set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
-            self._end_run()
+            self._signals_end()
 
     def stop(self):
         """Stop after the turn that runs now."""
@@ -104,6 +114,29 @@ class Core:
 
     def _run_once(self):
         self.turn()
+
+    def _write_to_self(self):
+        self.engine.wake()
+
+    def close(self):
+        """Drop what is left and give back what the kernel holds. RuntimeError while it runs; idempotent."""
+        if self._closed:
+            return
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        self._system_close()
+        BaseEventLoop.close(self)
+        # Handles and tasks that stand ready are dropped unrun, as asyncio does; first all are taken out, since dropping one may
+        # run a finalizer that asks for more.
+        while self.count:
+            self.pop()
+        self.deferred.clear()
+        self.timers.clear()
+        for watch in list(self.watches.values()):
+            if self.engine.is_open:
+                self.engine.disarm(watch)
+        self.watches.clear()
+        self.engine.close()
 
     def turn(self):
         timeout_ns: cython.longlong = -1
