@@ -84,13 +84,13 @@ class EpollEngine(Engine):
     def acquire(self):
         self.epoll = plait_epoll_create()
         if self.epoll < 0:
-            raise no_descriptor(-self.epoll, "an epoll instance")
+            raise no_descriptor(-self.epoll, "epoll instance")
         self.wake_fd = plait_eventfd()
         if self.wake_fd < 0:
-            raise no_descriptor(-self.wake_fd, "an eventfd")
+            raise no_descriptor(-self.wake_fd, "eventfd")
         result: cython.int = plait_epoll_set(self.epoll, self.wake_fd, EPOLLIN | EPOLLET, WAKE, False)
         if result < 0:
-            raise no_descriptor(-result, "an epoll registration")
+            raise no_descriptor(-result, "epoll registration")
         self.exact = plait_epoll_exact(self.epoll)
         self.position = self.count = self.idle = 0
         return 0
@@ -208,9 +208,7 @@ class EpollEngine(Engine):
         return told
 
     def pending(self):
-        return (
-            self.position < self.count or self.idle < IDLE_LOOKS or plait_now_ns() - self.looked_ns >= LOOK_EVERY_NS
-        )
+        return self.position < self.count or self.idle < IDLE_LOOKS or plait_now_ns() - self.looked_ns >= LOOK_EVERY_NS
 
     def wake(self):
         if self.wake_fd >= 0:

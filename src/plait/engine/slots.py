@@ -54,9 +54,7 @@ class Slots:
 
     def grow(self):
         size: cython.uint = 2 * self.size if self.size else INITIAL_SLOTS
-        table: cython.pointer(Slot) = cython.cast(
-            cython.pointer(Slot), realloc(self.table, size * cython.sizeof(Slot))
-        )
+        table: cython.pointer(Slot) = cython.cast(cython.pointer(Slot), realloc(self.table, size * cython.sizeof(Slot)))
         if table == cython.NULL:
             raise MemoryError
         self.table = table

@@ -62,6 +62,8 @@ from cython.cimports.plait.engine.uring import (
     plait_ring_wants_enter,
 )
 
+from plait.engine.errors import EngineRefused
+
 # Keys that no slot has: completions of the engine's own requests.
 OWN_KEYS = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF0)
 NESTED = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF0)
@@ -111,9 +113,7 @@ class UringEngine(Engine):
         plait_ring_init(cython.address(self.ring))
         self.room = 2 * self.completions
         self.batch = cython.cast(cython.pointer(io_uring_cqe), malloc(self.room * cython.sizeof(io_uring_cqe)))
-        self.nested_batch = cython.cast(
-            cython.pointer(epoll_event), malloc(NESTED_BATCH * cython.sizeof(epoll_event))
-        )
+        self.nested_batch = cython.cast(cython.pointer(epoll_event), malloc(NESTED_BATCH * cython.sizeof(epoll_event)))
         if self.batch == cython.NULL or self.nested_batch == cython.NULL:
             raise MemoryError
 
@@ -161,11 +161,11 @@ class UringEngine(Engine):
         return 0
 
     def acquire(self):
-        result: cython.int = plait_ring_setup(
-            cython.address(self.ring), self.entries, self.completions, self.flags
-        )
-        if result < 0:
+        result: cython.int = plait_ring_setup(cython.address(self.ring), self.entries, self.completions, self.flags)
+        if result == -errno.EMFILE or result == -errno.ENFILE:
             raise no_descriptor(-result, "io_uring instance")
+        if result < 0:
+            raise EngineRefused(-result, f"io_uring_setup: {os.strerror(-result)}")
         self.wake_fd = plait_eventfd()
         if self.wake_fd < 0:
             raise no_descriptor(-self.wake_fd, "eventfd")
@@ -339,9 +339,7 @@ class UringEngine(Engine):
                 raise no_descriptor(-self.nested, "epoll instance")
         if not known:
             source.slot = self.slots.take(cython.cast(cython.p_void, source), SOURCE)
-        result: cython.int = plait_epoll_set(
-            self.nested, source.fd, source.events, self.slots.key(source.slot), known
-        )
+        result: cython.int = plait_epoll_set(self.nested, source.fd, source.events, self.slots.key(source.slot), known)
         if result < 0:
             raise cannot_wait_for(source.fd, -result)
         if not self.nested_armed:
@@ -582,7 +580,7 @@ class UringEngine(Engine):
         if key == WAKE and not more:
             self.wake_armed = False
             if result == -errno.EINVAL:
-                raise OSError(errno.EOPNOTSUPP, "this kernel's io_uring has no multishot poll (Linux 5.13)")
+                raise EngineRefused(errno.EOPNOTSUPP, "this kernel's io_uring has no multishot poll (Linux 5.13)")
             if not self.closing:
                 self.watch_wake()
         elif key == NESTED:

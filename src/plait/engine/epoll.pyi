@@ -1,0 +1,9 @@
+from plait.engine.contract import Engine
+
+class EpollEngine(Engine):
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def operations_in_flight(self) -> int: ...
