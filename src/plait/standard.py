@@ -13,11 +13,16 @@ from asyncio import (
     base_futures,
     base_subprocess,
     base_tasks,
+    constants,
     coroutines,
     events,
     format_helpers,
     runners,
+    selector_events,
+    sslproto,
     tasks,
+    transports,
+    trsock,
     unix_events,
 )
 from collections.abc import Callable, Iterator
@@ -166,3 +171,76 @@ elif sys.version_info >= (3, 14):
 else:
     DefaultPolicy = unix_events.DefaultEventLoopPolicy
     set_policy = events.set_event_loop_policy
+
+
+# What isinstance() says a stream is: asyncio.Transport, and the private class under it that its sendfile asks for.
+class StreamFace(transports._FlowControlMixin):
+    """A stream transport. The objects are plait.net.stream.Stream, compiled, which cannot inherit this."""
+
+
+# The restricted socket that get_extra_info("socket") gives.
+TransportSocket = trsock.TransportSocket
+
+# "socket.send() raised exception." is logged from this many writes on a lost connection on.
+LOST_WRITES_MAX = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+# How long a server waits after it ran out of descriptors.
+ACCEPT_RETRY_SECONDS = constants.ACCEPT_RETRY_DELAY
+# BaseEventLoop.sendfile looks at this attribute of a transport.
+SENDFILE_TRY_NATIVE = constants._SendfileMode.TRY_NATIVE
+
+# 3.11, 3.12: a server counts its connections; from 3.13 it keeps weak references to them, for close_clients().
+if sys.version_info >= (3, 13):
+
+    def attach_to_server(server: Any, transport: Any) -> None:
+        server._attach(transport)
+
+    def detach_from_server(server: Any, transport: Any) -> None:
+        server._detach(transport)
+
+else:
+
+    def attach_to_server(server: Any, transport: Any) -> None:
+        server._attach()
+
+    def detach_from_server(server: Any, transport: Any) -> None:
+        server._detach()
+
+
+# sock_*() refuse the sockets of ssl.SSLContext.wrap_socket().
+check_not_ssl_socket = base_events._check_ssl_socket
+
+# Found fit for any loop that has sock_connect(), _create_connection_transport() and _start_serving(). From 3.13 on
+# create_unix_server() also notes in `_unix_server_sockets` which path is to be removed with the server.
+create_unix_connection = unix_events._UnixSelectorEventLoop.create_unix_connection
+create_unix_server = unix_events._UnixSelectorEventLoop.create_unix_server
+
+
+def make_ssl_protocol(
+    loop: Any,
+    protocol: Any,
+    sslcontext: Any,
+    waiter: Any,
+    server_side: bool,
+    server_hostname: str | None,
+    handshake_timeout_s: float | None,
+    shutdown_timeout_s: float | None,
+) -> Any:
+    """TLS in memory: a protocol for the bare stream, and in `_app_transport` the transport for the user's protocol."""
+    return sslproto.SSLProtocol(
+        loop,
+        protocol,
+        sslcontext,
+        waiter,
+        server_side,
+        server_hostname,
+        ssl_handshake_timeout=handshake_timeout_s,
+        ssl_shutdown_timeout=shutdown_timeout_s,
+    )
+
+
+class DatagramTransport(selector_events._SelectorDatagramTransport):
+    """asyncio's own, which needs of its loop no more than the readers and writers of descriptors; but repr() asks a selector."""
+
+    def __repr__(self) -> str:
+        state = " closed" if self._sock is None else " closing" if self._closing else ""
+        return f"<DatagramTransport{state} fd={self._sock_fd} bufsize={self.get_write_buffer_size()}>"

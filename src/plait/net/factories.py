@@ -1,0 +1,329 @@
+"""How asyncio's factories reach our transports: the part of the event loop interface that is about sockets.
+
+`create_server`, `create_connection`, `start_tls` and their kind stay asyncio.BaseEventLoop's own; they call the private
+`_make_*_transport` and `_start_serving` here. The `sock_*` coroutines try the call at once and wait for readiness only
+when the kernel has nothing to give; one that is cancelled has taken no data and watches no descriptor any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import weakref
+from collections.abc import Callable
+from contextvars import Context
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from plait.net.files import send_file
+from plait.net.listener import Listener
+from plait.net.stream import Network, Stream
+from plait.standard import (
+    DatagramTransport,
+    check_not_ssl_socket,
+    create_unix_connection,
+    create_unix_server,
+    make_ssl_protocol,
+)
+
+if TYPE_CHECKING:
+    import ssl
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+    Base = asyncio.BaseEventLoop
+else:
+    Base = object
+
+T = TypeVar("T")
+logger = logging.getLogger("asyncio")
+
+# A Unix socket whose backlog is full cannot be waited for: the next attempts come after so many seconds.
+UNIX_CONNECT_FIRST_SECONDS = 0.001
+UNIX_CONNECT_LAST_SECONDS = 0.064
+
+
+class NetFactories(Base):
+    """Streams, listeners, datagrams and `sock_*` of plait's Loop."""
+
+    def _net_init(self) -> None:
+        self._network = Network(self)
+        self._listeners: dict[int, Listener] = {}
+        # Transports that are not Streams, by descriptor; asyncio's own code puts them in.
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        # Sockets of Unix servers, with the inode of the path to be removed with them; create_unix_server() fills it (3.13).
+        self._unix_server_sockets: dict[socket.socket, int] = {}
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        fileno = fd
+        if not isinstance(fileno, int):
+            try:
+                fileno = int(fileno.fileno())
+            except (AttributeError, TypeError, ValueError):
+                raise ValueError(f"Invalid file object: {fd!r}") from None
+        transport = self._network.stream_at(fileno) or self._transports.get(fileno)
+        if transport is not None and not transport.is_closing():
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+
+    # Streams.
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Context | None = None,
+    ) -> Stream:
+        self._ensure_fd_no_transport(sock)
+        return Stream(self._network, sock, protocol, waiter, extra, server, context)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext | bool,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        context: Context | None = None,
+        **more: Any,
+    ) -> asyncio.Transport:
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol = make_ssl_protocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+        )
+        Stream(self._network, rawsock, ssl_protocol, None, extra, server, context)
+        return ssl_protocol._app_transport  # type: ignore[no-any-return]
+
+    create_unix_connection = create_unix_connection
+    create_unix_server = create_unix_server
+
+    # Servers.
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: ssl.SSLContext | None = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        context: Context | None = None,
+    ) -> None:
+        self._ensure_fd_no_transport(sock)
+        make_protocol = protocol_factory
+        if sslcontext is not None:
+
+            def make_protocol() -> asyncio.BaseProtocol:
+                # Without a waiter: what fails in the handshake, the SSL protocol ends and reports by itself.
+                return make_ssl_protocol(
+                    self, protocol_factory(), sslcontext, None, True, None, ssl_handshake_timeout, ssl_shutdown_timeout
+                )
+
+        self._listeners[sock.fileno()] = Listener(self._network, sock, make_protocol, server, backlog, context)
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        listener = self._listeners.pop(sock.fileno(), None)
+        if listener is not None:
+            listener.stop()
+        inode = self._unix_server_sockets.pop(sock, None)
+        path = None if inode is None else sock.getsockname()
+        sock.close()
+        if path is None:
+            return
+        try:
+            if os.stat(path).st_ino == inode:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
+
+    # Datagrams.
+
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.DatagramProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> asyncio.DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        return DatagramTransport(self, sock, protocol, address, waiter, extra)
+
+    # Files over sockets.
+
+    async def _sendfile_native(self, transp: Stream, file: IO[bytes], offset: int, count: int | None) -> int:
+        """The kernel copies the file to the stream's socket. Nothing is read and nothing else written meanwhile."""
+        resume_reading = transp.is_reading()
+        transp.pause_reading()
+        empty = transp._make_empty_waiter()
+        try:
+            await empty
+            return await send_file(transp._sock_fd, file, offset, count, transp._room)
+        finally:
+            transp._reset_empty_waiter()
+            if resume_reading:
+                transp.resume_reading()
+
+    async def _sock_sendfile_native(self, sock: socket.socket, file: IO[bytes], offset: int, count: int | None) -> int:
+        fd = sock.fileno()
+        return await send_file(fd, file, offset, count, lambda: self._until_writable(fd))
+
+    # Sockets of users.
+
+    async def _until_readable(self, fd: int) -> None:
+        self._ensure_fd_no_transport(fd)
+        future = self.create_future()
+        handle = self._add_reader(fd, wake, future)
+        try:
+            await future
+        finally:
+            # A cancelled handle was replaced: then the watch is another's.
+            if not handle.cancelled():
+                self._remove_reader(fd)
+
+    async def _until_writable(self, fd: int) -> None:
+        self._ensure_fd_no_transport(fd)
+        future = self.create_future()
+        handle = self._add_writer(fd, wake, future)
+        try:
+            await future
+        finally:
+            if not handle.cancelled():
+                self._remove_writer(fd)
+
+    async def _when_readable(self, sock: socket.socket, call: Callable[..., T], *args: Any) -> T:
+        fd = sock.fileno()
+        while True:
+            await self._until_readable(fd)
+            try:
+                return call(*args)
+            except (BlockingIOError, InterruptedError):
+                pass  # another process was quicker
+
+    async def _when_writable(self, sock: socket.socket, call: Callable[..., T], *args: Any) -> T:
+        fd = sock.fileno()
+        while True:
+            await self._until_writable(fd)
+            try:
+                return call(*args)
+            except (BlockingIOError, InterruptedError):
+                pass
+
+    def _check_socket(self, sock: socket.socket) -> None:
+        check_not_ssl_socket(sock)
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+
+    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
+        """Receive up to so many bytes; b"" at the end. Cancelled, it has taken nothing."""
+        self._check_socket(sock)
+        try:
+            return sock.recv(nbytes)
+        except (BlockingIOError, InterruptedError):
+            return await self._when_readable(sock, sock.recv, nbytes)
+
+    async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
+        """Receive into a buffer; the number of bytes received."""
+        self._check_socket(sock)
+        try:
+            return sock.recv_into(buf)
+        except (BlockingIOError, InterruptedError):
+            return await self._when_readable(sock, sock.recv_into, buf)
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram and the address it came from."""
+        self._check_socket(sock)
+        try:
+            return sock.recvfrom(bufsize)
+        except (BlockingIOError, InterruptedError):
+            return await self._when_readable(sock, sock.recvfrom, bufsize)
+
+    async def sock_recvfrom_into(self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0) -> tuple[int, Any]:
+        """Receive a datagram into a buffer; the number of bytes and the address it came from."""
+        self._check_socket(sock)
+        if not nbytes:
+            nbytes = len(buf)  # type: ignore[arg-type]
+        try:
+            return sock.recvfrom_into(buf, nbytes)
+        except (BlockingIOError, InterruptedError):
+            return await self._when_readable(sock, sock.recvfrom_into, buf, nbytes)
+
+    async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
+        """Send all of it. After an error, or cancelled, nobody knows how much has left."""
+        self._check_socket(sock)
+        try:
+            sent = sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        view = memoryview(data).cast("B")
+        while sent < len(view):
+            sent += await self._when_writable(sock, sock.send, view[sent:])
+
+    async def sock_sendto(self, sock: socket.socket, data: ReadableBuffer, address: Any) -> int:
+        """Send a datagram to an address."""
+        self._check_socket(sock)
+        try:
+            return sock.sendto(data, address)
+        except (BlockingIOError, InterruptedError):
+            return await self._when_writable(sock, sock.sendto, data, address)
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accept a connection; the new socket is non-blocking."""
+        self._check_socket(sock)
+        try:
+            connection, address = sock.accept()
+        except (BlockingIOError, InterruptedError):
+            connection, address = await self._when_readable(sock, sock.accept)
+        connection.setblocking(False)
+        return connection, address
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect to an address; host names are resolved first. Cancelled, the socket is the caller's to close."""
+        self._check_socket(sock)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            resolved = await self._ensure_resolved(
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = resolved[0][4]
+        pause = UNIX_CONNECT_FIRST_SECONDS
+        while True:
+            try:
+                return sock.connect(address)
+            except BlockingIOError as error:
+                if error.errno != errno.EAGAIN or sock.family != socket.AF_UNIX:
+                    break
+            except InterruptedError:
+                break  # goes on in the background, see connect(2)
+            # connect(2), EAGAIN: the backlog of the Unix socket is full, and nothing tells when it is not any more.
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, UNIX_CONNECT_LAST_SECONDS)
+        await self._until_writable(sock.fileno())
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, f"Connect call failed {address}")
+
+
+def wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

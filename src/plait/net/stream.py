@@ -1,0 +1,1003 @@
+"""TCP and Unix stream transports.
+
+A Stream is armed once, edge-triggered, for reading, writing and the peer's end, and stays so until it is lost. What an edge told
+is remembered where it cannot be used at once: `readable` while reading is paused, `blocked` while the kernel takes no more.
+
+Reading: one receive per event into the loop's hot buffer. A receive that gives less than asked has drained the socket; a
+full one goes on in the next turn, so that one busy peer cannot starve the others. Once a hang-up is known, reading
+goes on to the end, because no further edge would come.
+
+Writing: what a protocol writes while it is told of data leaves when it returns; all other writes leave at the end of the turn.
+Either way several writes are one system call. Bytes are queued by reference, buffers that could change are copied.
+
+Everything that a protocol is told, it is told in the context that the stream was made in (a copy of it).
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import warnings
+
+import cython
+from cython.cimports.cpython.buffer import (
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+from cython.cimports.cpython.ref import Py_DECREF, PyObject
+from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.string import memset
+from cython.cimports.plait.core.ready import Runnable, Scheduler
+from cython.cimports.plait.engine.contract import Source
+from cython.cimports.plait.net.addresses import local_address, peer_address, text_of
+from cython.cimports.plait.net.linux import (
+    AF_INET,
+    AF_INET6,
+    AF_UNIX,
+    EAGAIN,
+    EINTR,
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLOUT,
+    EPOLLRDHUP,
+    FIONREAD,
+    IPPROTO_TCP,
+    MSG_CTRUNC,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    SHUT_WR,
+    TCP_NODELAY,
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+    close,
+    errno,
+    ioctl,
+    iovec,
+    msghdr,
+    new_bytes,
+    recv,
+    recvmsg,
+    resize_bytes,
+    send,
+    sendmsg,
+    setsockopt,
+    shutdown,
+)
+
+from plait.standard import (
+    LOST_WRITES_MAX,
+    SENDFILE_TRY_NATIVE,
+    StreamFace,
+    TransportSocket,
+    attach_to_server,
+    detach_from_server,
+)
+
+logger = logging.getLogger("asyncio")
+
+HIGH_WATER = cython.declare(cython.Py_ssize_t, 64 * 1024)
+LOW_WATER = cython.declare(cython.Py_ssize_t, 16 * 1024)
+# More than this leaves at once instead of at the end of the turn: the kernel can send while the protocol makes more.
+HELD_BACK_MAX = cython.declare(cython.Py_ssize_t, 64 * 1024)
+# A buffer that may change is copied to wait for the end of the turn, unless the copy costs more than a system call.
+COPIED_MAX = cython.declare(cython.Py_ssize_t, 8 * 1024)
+# From here on FIONREAD (80 ns) is cheaper than copying out of the hot buffer.
+BULK_MIN = cython.declare(cython.Py_ssize_t, 32 * 1024)
+BULK_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
+# How much a BufferedProtocol with a small buffer is given in one event.
+BUFFERED_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
+# A peer with errors pending may still send: then the rest of it has to wait for the next turn.
+ROUNDS_MAX = cython.declare(cython.int, 16)
+PARTS_MAX = cython.declare(cython.int, 1024)  # IOV_MAX, see sendmsg(2)
+
+# What a receive says of the socket.
+DRAINED = cython.declare(cython.int, 0)
+MORE = cython.declare(cython.int, 1)
+ENDED = cython.declare(cython.int, 2)
+
+END_EVENTS = cython.declare(cython.uint, EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+
+
+class Network(Runnable):
+    """What the streams of one loop share: who has to be flushed at the end of the turn, and who holds which descriptor."""
+
+    def __cinit__(self, loop: Scheduler):
+        self.loop = loop
+        self.unflushed = []
+
+    def __dealloc__(self):
+        free(self.holders)
+
+    def stream_at(self, fd: int):
+        """The stream that holds this descriptor, or None."""
+        if fd < 0 or cython.cast(cython.size_t, fd) >= self.holders_size:
+            return None
+        holder: cython.p_void = self.holders[fd]
+        if holder == cython.NULL:
+            return None
+        return cython.cast(object, cython.cast(cython.pointer(PyObject), holder))
+
+    def hold(self, stream):
+        fd: cython.size_t = stream.fd
+        if fd >= self.holders_size:
+            size: cython.size_t = 64
+            while size <= fd:
+                size *= 2
+            holders: cython.pp_void = cython.cast(
+                cython.pp_void, realloc(self.holders, size * cython.sizeof(cython.p_void))
+            )
+            if holders == cython.NULL:
+                raise MemoryError
+            memset(holders + self.holders_size, 0, (size - self.holders_size) * cython.sizeof(cython.p_void))
+            self.holders = holders
+            self.holders_size = size
+        self.holders[fd] = cython.cast(cython.p_void, stream)
+        return 0
+
+    def release(self, stream):
+        fd: cython.size_t = stream.fd
+        if fd < self.holders_size and self.holders[fd] == cython.cast(cython.p_void, stream):
+            self.holders[fd] = cython.NULL
+        return 0
+
+    def flush_later(self, stream):
+        stream.flush_due = True
+        self.unflushed.append(stream)
+        if not self.queued:
+            self.loop.defer(self)
+        return 0
+
+    def run(self):
+        streams: list = self.unflushed
+        self.unflushed = []
+        stream: Stream
+        done: cython.Py_ssize_t = 0
+        try:
+            while done < len(streams):
+                stream = cython.cast(Stream, streams[done])
+                done += 1
+                stream.flush_due = False
+                stream.flush()
+        finally:
+            if done < len(streams):  # a protocol asked to exit: the others keep their turn
+                self.unflushed = streams[done:] + self.unflushed
+                self.loop.defer(self)
+        return 0
+
+
+class StreamTurn(Runnable):
+    """A stream's place in the ready ring."""
+
+    def run(self):
+        return self.stream.turn()
+
+
+class Stream(Source):
+    """A connected stream socket as asyncio.Transport. Its methods belong to the loop's thread."""
+
+    _start_tls_compatible = True
+    _sendfile_compatible = SENDFILE_TRY_NATIVE
+    max_size = 256 * 1024
+
+    def __cinit__(self):
+        self.fd = -1
+
+    def __init__(self, network: Network, sock, protocol, waiter=None, extra=None, server=None, context=None):
+        """Take over a connected socket object; `start` tells the protocol in the next turn."""
+        if context is None:
+            context = PyContext_CopyCurrent()
+        self.sock = sock
+        if extra:
+            self.extra = dict(extra)
+        self.family = sock.family
+        self.open(network, sock.fileno(), protocol, server, context)
+        if self.family == AF_INET or self.family == AF_INET6:
+            # asyncio does so only where proto is IPPROTO_TCP, and so misses the sockets of socket.socketpair-like helpers.
+            one: cython.int = 1
+            setsockopt(self.fd, IPPROTO_TCP, TCP_NODELAY, cython.address(one), cython.sizeof(one))
+        self.learn_addresses(sock)
+        self.waiter = waiter
+        self.start_due = True
+        self.later()
+
+    @property
+    def __class__(self):
+        # A compiled class cannot inherit asyncio's transports (layout), but isinstance() is to be true.
+        return StreamFace
+
+    def open(self, network, fd, protocol, server, context):
+        """What accepted and connected streams have in common. Does not yet watch the descriptor."""
+        self.network = network
+        self.loop = network.loop
+        self.fd = fd
+        self.context = context
+        self.high_water = HIGH_WATER
+        self.low_water = LOW_WATER
+        self.told(protocol)
+        if server is not None:
+            attach_to_server(server, self)
+            self.server = server
+        network.hold(self)
+        return 0
+
+    def start(self):
+        """Tell the protocol of its connection, then watch the descriptor."""
+        self.start_due = False
+        PyContext_Enter(self.context)
+        self.dispatching = True
+        try:
+            try:
+                self.protocol.connection_made(self)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self.report("protocol.connection_made() call failed.", exc)
+        finally:
+            self.dispatching = False
+            PyContext_Exit(self.context)
+            waiter = self.waiter
+            if waiter is not None:
+                self.waiter = None
+                if not waiter.done():
+                    waiter.set_result(None)
+        if not self.conn_lost:
+            try:
+                self.loop.engine.arm(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP, False)
+            except OSError as exc:
+                self.fail(exc, "Fatal error: the engine cannot watch the socket")
+        if self.queued and not self.flush_due:
+            self.flush()
+        return 0
+
+    # ---- what the engine and the turn tell
+
+    def ready(self, events):
+        if events & END_EVENTS:
+            self.hung_up = True
+        if events & (EPOLLIN | END_EVENTS):
+            if self.paused or self.read_due:
+                self.readable = True
+            elif not self.closing and not self.at_eof:
+                self.read()
+        if self.blocked and events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
+            self.blocked = False
+            if self.on_writable is not None:
+                self.tell(self.on_writable)
+            if not self.flush_due:
+                self.flush()
+        return 0
+
+    def later(self):
+        """Take a place in the next turn."""
+        if self.loop._closed:
+            raise RuntimeError("Event loop is closed")
+        turn: StreamTurn = StreamTurn.__new__(StreamTurn)
+        turn.stream = self
+        self.loop.push(turn)
+        return 0
+
+    def turn(self):
+        if self.start_due:
+            return self.start()
+        if self.lost_due:
+            self.lost_due = False
+            return self.connection_lost()
+        if self.read_due:
+            self.read_due = False
+            if self.paused:
+                self.readable = True
+            elif not self.closing and not self.at_eof:
+                self.read()
+        return 0
+
+    # ---- reading
+
+    def read(self):
+        """Receive and tell the protocol: once, or to the end when the peer has hung up."""
+        got: cython.int
+        rounds: cython.int = 0
+        self.readable = False
+        PyContext_Enter(self.context)
+        self.dispatching = True
+        try:
+            while True:
+                rounds += 1
+                got = self.receive() if self.on_buffer is None else self.receive_into()
+                if got == MORE:
+                    self.readable = True
+                    break
+                if got == ENDED or not self.hung_up:
+                    break
+                if self.paused or self.closing or rounds == ROUNDS_MAX:
+                    self.readable = True
+                    break
+        finally:
+            self.dispatching = False
+            PyContext_Exit(self.context)
+        if self.queued and not self.flush_due and not self.blocked:
+            self.flush()
+        if self.readable and not self.paused and not self.closing and not self.read_due:
+            self.read_due = True
+            self.later()
+        return 0
+
+    def receive(self):
+        size: cython.Py_ssize_t = self.loop.receive_size
+        n: cython.Py_ssize_t
+        full: cython.bint = False
+        if self.bulk and self.family != AF_UNIX:
+            return self.receive_bulk()
+        while True:
+            if self.family != AF_UNIX:
+                n = recv(self.fd, self.loop.receive_buffer, size, MSG_DONTWAIT)
+            else:
+                n = self.receive_unix(self.loop.receive_buffer, size)
+            if n > 0:
+                break
+            if n == 0:
+                return self.end_of_file()
+            if errno == EAGAIN:
+                return ENDED
+            if errno != EINTR:
+                return self.receive_failed(errno)
+        full = n == size or self.readable
+        if n >= BULK_MIN:
+            self.bulk = True
+        self.deliver(PyBytes_FromStringAndSize(cython.cast(cython.p_char, self.loop.receive_buffer), n))
+        return MORE if full else DRAINED
+
+    def receive_bulk(self):
+        """Much is coming: ask how much, and receive it without a second copy."""
+        waiting: cython.int = 0
+        if ioctl(self.fd, FIONREAD, cython.address(waiting)) < 0 or waiting < BULK_MIN:
+            self.bulk = False
+            return self.receive()
+        # One byte more than what waits: filled up, there is more to come; not filled, the socket is drained.
+        size: cython.Py_ssize_t = min(cython.cast(cython.Py_ssize_t, waiting) + 1, BULK_MAX)
+        data: cython.pointer(PyObject) = new_bytes(cython.NULL, size)
+        n: cython.Py_ssize_t = recv(self.fd, PyBytes_AS_STRING(cython.cast(object, data)), size, MSG_DONTWAIT)
+        if n <= 0:
+            code: cython.int = errno
+            Py_DECREF(cython.cast(object, data))
+            if n == 0:
+                return self.end_of_file()
+            if code == EAGAIN:
+                return ENDED
+            if code == EINTR:
+                return MORE
+            return self.receive_failed(code)
+        if n < size:
+            resize_bytes(cython.address(data), n)
+        received: bytes = cython.cast(object, data)
+        Py_DECREF(received)  # `received` holds its own reference
+        self.deliver(received)
+        return MORE if n == size else DRAINED
+
+    def receive_unix(self, buffer, size):
+        """A receive that stops at a message with descriptors or credentials has not drained the socket, though it is short."""
+        part: iovec
+        message: msghdr
+        memset(cython.address(message), 0, cython.sizeof(message))
+        part.iov_base = buffer
+        part.iov_len = size
+        message.msg_iov = cython.address(part)
+        message.msg_iovlen = 1
+        n: cython.Py_ssize_t = recvmsg(self.fd, cython.address(message), MSG_DONTWAIT)
+        if n > 0 and message.msg_flags & MSG_CTRUNC:
+            self.readable = True
+        return n
+
+    def receive_into(self):
+        """Receive into the buffer of a BufferedProtocol; again at once while it is full, so far as is fair."""
+        view: Py_buffer
+        n: cython.Py_ssize_t
+        size: cython.Py_ssize_t
+        code: cython.int
+        total: cython.Py_ssize_t = 0
+        on_buffer = self.on_buffer
+        while True:
+            try:
+                PyObject_GetBuffer(on_buffer(-1), cython.address(view), PyBUF_WRITABLE)
+                if view.len == 0:
+                    PyBuffer_Release(cython.address(view))
+                    raise RuntimeError("get_buffer() returned an empty buffer")
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self.fail(exc, "Fatal error: protocol.get_buffer() call failed.")
+                return ENDED
+            size = view.len
+            if self.family != AF_UNIX:
+                n = recv(self.fd, view.buf, size, MSG_DONTWAIT)
+            else:
+                n = self.receive_unix(view.buf, size)
+            code = errno
+            PyBuffer_Release(cython.address(view))
+            if n == 0:
+                return self.end_of_file()
+            if n < 0:
+                if code == EINTR:
+                    continue
+                return ENDED if code == EAGAIN else self.receive_failed(code)
+            try:
+                self.on_data(n)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self.fail(exc, "Fatal error: protocol.buffer_updated() call failed.")
+                return ENDED
+            if n < size and not self.readable:
+                return DRAINED
+            total += n
+            if self.paused or self.closing or self.on_buffer is not on_buffer or total >= BUFFERED_MAX:
+                return MORE
+
+    def deliver(self, data):
+        try:
+            self.on_data(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            if self.queued and not self.blocked:
+                self.flush()  # what was written before the error still leaves
+            self.fail(exc, "Fatal error: protocol.data_received() call failed.")
+        return 0
+
+    def receive_failed(self, code):
+        self.fail(OSError(code, os.strerror(code)), "Fatal read error on socket transport")
+        return ENDED
+
+    def end_of_file(self):
+        self.at_eof = True
+        try:
+            keep_open = self.protocol.eof_received()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.fail(exc, "Fatal error: protocol.eof_received() call failed.")
+            return ENDED
+        if not keep_open:
+            self.close()
+        return ENDED
+
+    def pause_reading(self):
+        """No data_received() until resume_reading(); what has arrived stays in the kernel."""
+        self.loop.check_thread()
+        if not self.closing:
+            self.paused = True
+
+    def resume_reading(self):
+        """Go on after pause_reading(); what arrived meanwhile is received in the next turn."""
+        self.loop.check_thread()
+        if self.closing or not self.paused:
+            return
+        self.paused = False
+        if self.readable and not self.read_due:
+            self.read_due = True
+            self.later()
+
+    def is_reading(self):
+        return not (self.closing or self.paused)
+
+    # ---- writing
+
+    def write(self, data):
+        """Send these bytes, in order, without blocking; may tell the protocol to pause (see set_write_buffer_limits)."""
+        self.loop.check_thread()
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self.eof_due or self.on_empty is not None:
+            self.refuse("write")
+        if self.conn_lost:
+            if data:
+                self.write_was_lost()
+            return
+        if isinstance(data, bytes):
+            self.queue(data)
+        else:
+            self.queue_changeable(data)
+        self.after_queue()
+
+    def writelines(self, list_of_data):
+        """Write the pieces as one."""
+        self.loop.check_thread()
+        pieces: list = list(list_of_data)
+        for data in pieces:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self.eof_due or self.on_empty is not None:
+            self.refuse("writelines")
+        if self.conn_lost:
+            if pieces:
+                self.write_was_lost()
+            return
+        for data in pieces:
+            self.queue(data if isinstance(data, bytes) else bytes(data))
+        self.after_queue()
+
+    def refuse(self, call):
+        if self.eof_due:
+            raise RuntimeError(f"Cannot call {call}() after write_eof()")
+        raise RuntimeError(f"unable to {call}; sendfile is in progress")
+
+    def write_was_lost(self):
+        if self.conn_lost >= LOST_WRITES_MAX:
+            logger.warning("socket.send() raised exception.")
+        self.conn_lost += 1
+        return 0
+
+    def queue(self, data):
+        size: cython.Py_ssize_t = PyBytes_GET_SIZE(data)
+        if size == 0:
+            return 0
+        if self.head is None:
+            self.head = data
+            self.head_sent = 0
+        elif self.tail is None:
+            self.tail = [data]
+            self.tail_next = 0
+        else:
+            self.tail.append(data)
+        self.queued += size
+        return 0
+
+    def queue_changeable(self, data):
+        """A buffer that its owner may change: sent at once if it is large, and copied so far as it has to wait."""
+        view: memoryview = memoryview(data)
+        if not view.c_contiguous or view.nbytes <= COPIED_MAX or self.queued or self.blocked:
+            self.queue(bytes(data))
+            return 0
+        size: cython.Py_ssize_t = view.nbytes
+        sent: cython.Py_ssize_t = self.send_now(view)
+        if 0 <= sent < size:
+            self.queue(bytes(view.cast("B")[sent:]))
+        return 0
+
+    def after_queue(self):
+        """Hold the write back for the others of this turn, unless it is too much."""
+        if self.queued > self.high_water or self.queued > HELD_BACK_MAX:
+            if not self.blocked:
+                self.flush()
+            if self.queued > self.high_water and not self.protocol_paused:
+                self.pause_protocol()
+        if self.queued and not (self.dispatching or self.flush_due or self.blocked):
+            self.network.flush_later(self)
+        return 0
+
+    def send_now(self, data):
+        """How much the kernel took of `data`; -1 if the connection is lost over it."""
+        view: Py_buffer
+        n: cython.Py_ssize_t
+        PyObject_GetBuffer(data, cython.address(view), PyBUF_SIMPLE)
+        n = send(self.fd, view.buf, view.len, MSG_NOSIGNAL | MSG_DONTWAIT)
+        code: cython.int = errno
+        size: cython.Py_ssize_t = view.len
+        PyBuffer_Release(cython.address(view))
+        if n < 0:
+            if code != EAGAIN and code != EINTR:
+                self.send_failed(code)
+                return -1
+            n = 0
+        if n < size:
+            self.blocked = code != EINTR or n > 0
+        return n
+
+    def flush(self):
+        """Give the kernel what is queued, as much as it takes."""
+        n: cython.Py_ssize_t
+        asked: cython.Py_ssize_t = 0
+        if not self.queued:
+            return 0
+        while self.queued:
+            if self.tail is None:
+                asked = self.queued
+                n = send(self.fd, PyBytes_AS_STRING(self.head) + self.head_sent, asked, MSG_NOSIGNAL | MSG_DONTWAIT)
+            else:
+                n = self.send_gathered(cython.address(asked))
+            if n < 0:
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN:
+                    return self.send_failed(errno)
+                n = 0
+            if n < asked:
+                self.blocked = True  # epoll(7): a short count says as much as EAGAIN, the next edge comes with room
+            self.consume(n)
+            if self.blocked:
+                break
+        if self.protocol_paused and self.queued <= self.low_water:
+            self.resume_protocol()
+        if not self.queued:
+            self.drained()
+        return 0
+
+    def send_gathered(self, asked):
+        parts: iovec[1024]
+        message: msghdr
+        count: cython.int = 1
+        size: cython.Py_ssize_t = PyBytes_GET_SIZE(self.head) - self.head_sent
+        parts[0].iov_base = PyBytes_AS_STRING(self.head) + self.head_sent
+        parts[0].iov_len = size
+        at: cython.Py_ssize_t
+        for at in range(self.tail_next, len(self.tail)):
+            if count == PARTS_MAX:
+                break
+            chunk = self.tail[at]
+            parts[count].iov_base = PyBytes_AS_STRING(chunk)
+            parts[count].iov_len = PyBytes_GET_SIZE(chunk)
+            size += PyBytes_GET_SIZE(chunk)
+            count += 1
+        memset(cython.address(message), 0, cython.sizeof(message))
+        message.msg_iov = parts
+        message.msg_iovlen = count
+        asked[0] = size
+        return sendmsg(self.fd, cython.address(message), MSG_NOSIGNAL | MSG_DONTWAIT)
+
+    def consume(self, sent):
+        """Drop what the kernel has taken."""
+        size: cython.Py_ssize_t
+        self.queued -= sent
+        sent += self.head_sent
+        while True:
+            size = PyBytes_GET_SIZE(self.head)
+            if sent < size:
+                self.head_sent = sent
+                break
+            sent -= size
+            if self.tail is None:
+                self.head = None
+                return 0
+            self.head = self.tail[self.tail_next]
+            self.head_sent = 0
+            self.tail[self.tail_next] = None
+            self.tail_next += 1
+            if self.tail_next == len(self.tail):
+                self.tail = None
+        if self.tail is not None and self.tail_next > 1024 and 2 * self.tail_next > len(self.tail):
+            del self.tail[: self.tail_next]
+            self.tail_next = 0
+        return 0
+
+    def drained(self):
+        """All is with the kernel: what waited for that goes on."""
+        if self.on_empty is not None:
+            self.tell(self.on_empty)
+        if self.closing:
+            if not self.conn_lost:
+                self.lose(None)
+        elif self.eof_due:
+            shutdown(self.fd, SHUT_WR)
+        return 0
+
+    def send_failed(self, code):
+        error = OSError(code, os.strerror(code))
+        waiter = self.on_empty
+        self.fail(error, "Fatal write error on socket transport")
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+        return 0
+
+    def drop_queue(self):
+        self.head = None
+        self.tail = None
+        self.head_sent = 0
+        self.queued = 0
+        return 0
+
+    def write_eof(self):
+        """Close the sending side once everything written has left; the peer reads an end of file."""
+        self.loop.check_thread()
+        if self.closing or self.eof_due:
+            return
+        self.eof_due = True
+        if not self.queued and shutdown(self.fd, SHUT_WR) < 0:
+            raise OSError(errno, os.strerror(errno))
+
+    def can_write_eof(self):
+        return True
+
+    # ---- flow control
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        """Bytes queued above `high` pause the protocol, down to `low` they resume it (64 and 16 KiB by default)."""
+        if high is None:
+            high = 64 * 1024 if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self.high_water = min(high, sys.maxsize)
+        self.low_water = min(low, sys.maxsize)
+        if self.queued > self.high_water and not self.protocol_paused:
+            self.pause_protocol()
+
+    def get_write_buffer_limits(self):
+        return (self.low_water, self.high_water)
+
+    def get_write_buffer_size(self):
+        return self.queued
+
+    def pause_protocol(self):
+        self.protocol_paused = True
+        try:
+            self.protocol.pause_writing()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report("protocol.pause_writing() failed", exc)
+        return 0
+
+    def resume_protocol(self):
+        self.protocol_paused = False
+        try:
+            self.protocol.resume_writing()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report("protocol.resume_writing() failed", exc)
+        return 0
+
+    # ---- the end
+
+    def close(self):
+        """Send what is queued, then close; connection_lost(None) follows."""
+        self.loop.check_thread()
+        if self.closing:
+            return
+        self.closing = True
+        if not self.queued:
+            self.lose(None)
+
+    def abort(self):
+        """Close at once, whatever is queued; connection_lost(None) follows."""
+        self.loop.check_thread()
+        self.lose(None)
+
+    def _force_close(self, exc):
+        self.loop.check_thread()
+        self.lose(exc)
+
+    def is_closing(self):
+        return self.closing
+
+    def fail(self, error, message):
+        if isinstance(error, OSError):
+            # A peer that goes away is everyday: told to the protocol, not to the log.
+            if self.loop._debug:
+                logger.debug("%r: %s", self, message, exc_info=error)
+        else:
+            self.report(message, error)
+        self.lose(error)
+        return 0
+
+    def report(self, message, error):
+        self.loop.call_exception_handler(
+            {"message": message, "exception": error, "transport": self, "protocol": self.protocol}
+        )
+        return 0
+
+    def lose(self, error):
+        """Have connection_lost(error) called in the next turn; only the first call counts."""
+        if self.conn_lost:
+            return 0
+        self.drop_queue()
+        self.closing = True
+        self.conn_lost = 1
+        self.error = error
+        self.lost_due = True
+        self.later()
+        return 0
+
+    def connection_lost(self):
+        error = self.error
+        self.error = None
+        PyContext_Enter(self.context)
+        try:
+            self.protocol.connection_lost(error)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report("protocol.connection_lost() call failed.", exc)
+        finally:
+            PyContext_Exit(self.context)
+            self.release()
+        return 0
+
+    def release(self):
+        """Give the descriptor back, and everything that is held for it."""
+        if self.lost:
+            return 0
+        if self.engine is not None:
+            self.engine.disarm(self)
+        if self.local.length == 0 and (self.extra is None or "sockname" not in self.extra):
+            self.address_of("sockname")  # still right after the close
+        self.lost = True
+        self.closing = True
+        self.network.release(self)
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+        else:
+            close(self.fd)
+        self.protocol = None
+        self.on_data = None
+        self.on_buffer = None
+        for waiter in (self.on_empty, self.on_writable):
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(ConnectionError("Connection is closed by peer"))
+        self.on_writable = None
+        server = self.server
+        if server is not None:
+            self.server = None
+            detach_from_server(server, self)
+        return 0
+
+    def __del__(self):
+        if self.lost or self.fd < 0:
+            return
+        warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+        self.release()
+
+    # ---- the protocol
+
+    def told(self, protocol):
+        """From now on this protocol is told."""
+        self.protocol = protocol
+        if isinstance(protocol, asyncio.BufferedProtocol):
+            self.on_buffer = protocol.get_buffer
+            self.on_data = protocol.buffer_updated
+        else:
+            self.on_buffer = None
+            self.on_data = getattr(protocol, "data_received", None)  # one that never reads needs none
+        return 0
+
+    def set_protocol(self, protocol):
+        self.loop.check_thread()
+        self.told(protocol)
+
+    def get_protocol(self):
+        return self.protocol
+
+    # ---- what it is
+
+    def get_extra_info(self, name, default=None):
+        """'peername', 'sockname' (both also after the close), 'socket', or what the transport's maker added."""
+        if name == "peername" or name == "sockname":
+            return self.address_of(name)
+        if self.extra is not None and name in self.extra:
+            return self.extra[name]
+        if name == "socket" and not self.lost:
+            self.extra = self.extra or {}
+            self.extra["socket"] = TransportSocket(self.python_socket())
+            return self.extra["socket"]
+        return default
+
+    def address_of(self, name):
+        if self.extra is not None and name in self.extra:
+            return self.extra[name]
+        if name == "peername":
+            return text_of(self.peer.raw, self.peer.length) if self.peer.length else None
+        if not self.local.length and not self.lost:
+            address = local_address(self.fd, cython.address(self.local))
+            if address is not None:
+                self.extra = self.extra or {}
+                self.extra["sockname"] = address
+                return address
+        return text_of(self.local.raw, self.local.length) if self.local.length else None
+
+    def learn_addresses(self, sock):
+        """Ask now: a peer that goes away takes its address with it."""
+        known = self.family == AF_INET or self.family == AF_INET6 or self.family == AF_UNIX
+        found = {}
+        try:
+            found["sockname"] = local_address(self.fd, cython.address(self.local)) if known else sock.getsockname()
+            found["peername"] = peer_address(self.fd, cython.address(self.peer)) if known else sock.getpeername()
+        except OSError:
+            pass
+        found = {name: address for name, address in found.items() if address is not None}
+        if found:
+            self.extra = {**found, **(self.extra or {})}
+        return 0
+
+    def python_socket(self):
+        """The socket object of an accepted connection is made when somebody wants it; from then on it owns the descriptor."""
+        if self.sock is None:
+            sock = socket.socket(fileno=self.fd)
+            sock.setblocking(False)
+            self.sock = sock
+        return self.sock
+
+    def __repr__(self):
+        info = ["Stream"]
+        if self.lost:
+            info.append("closed")
+        elif self.closing:
+            info.append("closing")
+        info.append(f"fd={self.fd}")
+        if not self.lost:
+            info.append(f"read={'polling' if self.engine is not None and self.is_reading() else 'idle'}")
+            info.append(f"write=<{'polling' if self.blocked else 'idle'}, bufsize={self.queued}>")
+        return f"<{' '.join(info)}>"
+
+    # ---- what asyncio's own code and libraries read of its transports
+
+    @property
+    def _loop(self):
+        return self.loop
+
+    @property
+    def _protocol(self):
+        return self.protocol
+
+    @property
+    def _sock(self):
+        return None if self.lost else self.python_socket()
+
+    @property
+    def _sock_fd(self):
+        return self.fd
+
+    @property
+    def _server(self):
+        return self.server
+
+    @property
+    def _extra(self):
+        for name in ("peername", "sockname", "socket"):
+            value = self.get_extra_info(name)
+            self.extra = self.extra or {}
+            self.extra[name] = value
+        return self.extra
+
+    @property
+    def _closing(self):
+        return self.closing
+
+    @property
+    def _paused(self):
+        return self.paused
+
+    @property
+    def _eof(self):
+        return self.eof_due
+
+    @property
+    def _conn_lost(self):
+        return self.conn_lost
+
+    @property
+    def _protocol_paused(self):
+        return self.protocol_paused
+
+    # ---- sendfile: the loop writes to the descriptor itself while nothing else may
+
+    def _make_empty_waiter(self):
+        """A future that is done when all is written; write() is refused until _reset_empty_waiter()."""
+        if self.on_empty is not None:
+            raise RuntimeError("Empty waiter is already set")
+        self.on_empty = self.loop.create_future()
+        if not self.queued:
+            self.on_empty.set_result(None)
+        return self.on_empty
+
+    def _reset_empty_waiter(self):
+        self.on_empty = None
+
+    def _room(self):
+        """A future for the next edge of writability, after a call on the descriptor said EAGAIN."""
+        if self.closing:
+            raise ConnectionError("Connection is closed by peer")
+        self.on_writable = self.loop.create_future()
+        self.blocked = True
+        return self.on_writable
+
+    def tell(self, waiter):
+        if not waiter.done():
+            waiter.set_result(None)
+        return 0
