@@ -3,7 +3,7 @@
 import asyncio
 
 from plait.core.turn import Core
-from plait.engine.choice import EngineReport, fallback, new_engine
+from plait.engine.choice import EngineReport, new_engine, open_engine
 from plait.net.factories import NetFactories
 from plait.standard import show_live_tasks
 from plait.system.factories import SystemFactories
@@ -33,9 +33,4 @@ class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
 
     def _open_engine(self) -> None:
         """Open the engine in this thread; an automatic choice that the kernel refuses here after all is replaced."""
-        engine = self._get_engine()
-        try:
-            engine.open()
-        except OSError as error:
-            self._set_engine(fallback(engine, error))
-            self._get_engine().open()
+        self._set_engine(open_engine(self._get_engine()))

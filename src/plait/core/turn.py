@@ -58,9 +58,7 @@ class Core:
     # Running.
 
     def _set_engine(self, engine: Engine):
-        """Give it an engine, which the thread that runs the loop opens. It takes over what is armed on one it had before."""
-        if self.engine is not None:
-            engine.adopt(self.engine)
+        """Give it an engine, which the thread that runs the loop opens."""
         self.engine = engine
 
     def _get_engine(self):
