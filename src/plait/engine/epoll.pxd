@@ -12,6 +12,7 @@ cdef class EpollEngine(Engine):
     cdef long long looked_ns        # when the kernel was asked last
     cdef int acquire(self) except -1
     cdef int release(self) noexcept
+    cdef int close_descriptors(self) noexcept
     cdef int register(self, Source source, bint known) except -1
     cdef int sleep(self, long long timeout_ns) except -1
     cdef int tell(self) except -1

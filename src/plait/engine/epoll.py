@@ -50,7 +50,8 @@ class EpollEngine(Engine):
             raise MemoryError
 
     def __dealloc__(self):
-        self.release()
+        # Only what is C: the collector may have taken the slots already.
+        self.close_descriptors()
         free(self.batch)
 
     @property
@@ -107,12 +108,16 @@ class EpollEngine(Engine):
             self.forgotten = True
         return 0
 
-    def release(self):
+    def close_descriptors(self):
         if self.epoll >= 0:
             close(self.epoll)
         if self.wake_fd >= 0:
             close(self.wake_fd)
         self.epoll = self.wake_fd = -1
+        return 0
+
+    def release(self):
+        self.close_descriptors()
         self.is_open = False
         self.sleeping = False
         self.position = self.count = 0
