@@ -36,7 +36,7 @@ def keep(address, storage, length):
 
 def text_of(raw, length):
     """The address as Python's socket module gives it."""
-    text: cython.char[46]
+    text = cython.declare(cython.char[46])
     family: cython.int = cython.cast(cython.pointer(sockaddr), raw).sa_family
     if family == AF_INET:
         v4: cython.pointer(sockaddr_in) = cython.cast(cython.pointer(sockaddr_in), raw)
@@ -59,7 +59,7 @@ def text_of(raw, length):
 
 def local_address(fd, address):
     """Ask the kernel for the local address: None if kept raw, else the formatted one."""
-    storage: sockaddr_storage
+    storage = cython.declare(sockaddr_storage)
     length: socklen_t = cython.sizeof(storage)
     if getsockname(fd, cython.cast(cython.pointer(sockaddr), cython.address(storage)), cython.address(length)) < 0:
         return None
@@ -70,7 +70,7 @@ def local_address(fd, address):
 
 def peer_address(fd, address):
     """Ask the kernel for the peer's address: None if kept raw or not connected, else the formatted one."""
-    storage: sockaddr_storage
+    storage = cython.declare(sockaddr_storage)
     length: socklen_t = cython.sizeof(storage)
     if getpeername(fd, cython.cast(cython.pointer(sockaddr), cython.address(storage)), cython.address(length)) < 0:
         return None

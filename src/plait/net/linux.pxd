@@ -89,3 +89,9 @@ cdef extern from "Python.h":
     char* PyBytes_AS_STRING(object data)
     Py_ssize_t PyBytes_GET_SIZE(object data)
     object PyUnicode_DecodeFSDefault(const char* text)
+    ctypedef struct Buffer "Py_buffer":
+        void* buf
+        Py_ssize_t len
+    int PyBUF_SIMPLE, PyBUF_WRITABLE
+    int PyObject_GetBuffer(object owner, Buffer* view, int flags) except -1
+    void PyBuffer_Release(Buffer* view)

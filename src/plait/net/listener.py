@@ -100,7 +100,7 @@ class Listener(Source):
         return 0
 
     def accept_all(self):
-        storage: sockaddr_storage
+        storage = cython.declare(sockaddr_storage)
         length: socklen_t
         fd: cython.int
         left: cython.int = self.batch
@@ -116,9 +116,7 @@ class Listener(Source):
             if fd >= 0:
                 self.short = False
                 self.connected(fd, cython.address(storage), length)
-            elif errno == EAGAIN:
-                return 0
-            elif not self.refused(errno):
+            elif errno == EAGAIN or not self.refused(errno):
                 return 0
         if not self.stopped:
             self.turn_due = True
@@ -129,23 +127,13 @@ class Listener(Source):
 
     def refused(self, code):
         """Whether it makes sense to go on accepting at once."""
-        if code == EINTR or code == ECONNABORTED:
+        if code in (EINTR, ECONNABORTED):
             return True
         # Errors of the connection that was about to be accepted, see accept(2).
-        if (
-            code == ENETDOWN
-            or code == EPROTO
-            or code == ENOPROTOOPT
-            or code == EHOSTDOWN
-            or code == ENONET
-            or code == EHOSTUNREACH
-            or code == EOPNOTSUPP
-            or code == ENETUNREACH
-            or code == EPERM
-        ):
+        if code in (ENETDOWN, EPROTO, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM):
             return True
         error = OSError(code, os.strerror(code))
-        if code == EMFILE or code == ENFILE or code == ENOBUFS or code == ENOMEM:
+        if code in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
             self.retry = self.loop.call_later(ACCEPT_RETRY_SECONDS, self._try_again)
             if self.short:
                 return False

@@ -21,12 +21,6 @@ import sys
 import warnings
 
 import cython
-from cython.cimports.cpython.buffer import (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cython.cimports.cpython.ref import Py_DECREF, PyObject
 from cython.cimports.libc.stdlib import free, realloc
@@ -52,9 +46,14 @@ from cython.cimports.plait.net.linux import (
     MSG_NOSIGNAL,
     SHUT_WR,
     TCP_NODELAY,
+    Buffer,
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
     PyBytes_AS_STRING,
     PyBytes_FromStringAndSize,
     PyBytes_GET_SIZE,
+    PyObject_GetBuffer,
     close,
     errno,
     ioctl,
@@ -381,8 +380,8 @@ class Stream(Source):
 
     def receive_unix(self, buffer, size):
         """A receive that stops at a message with descriptors or credentials has not drained the socket, though it is short."""
-        part: iovec
-        message: msghdr
+        part = cython.declare(iovec)
+        message = cython.declare(msghdr)
         memset(cython.address(message), 0, cython.sizeof(message))
         part.iov_base = buffer
         part.iov_len = size
@@ -395,7 +394,7 @@ class Stream(Source):
 
     def receive_into(self):
         """Receive into the buffer of a BufferedProtocol; again at once while it is full, so far as is fair."""
-        view: Py_buffer
+        view = cython.declare(Buffer)
         n: cython.Py_ssize_t
         size: cython.Py_ssize_t
         code: cython.int
@@ -413,10 +412,11 @@ class Stream(Source):
                 self.fail(exc, "Fatal error: protocol.get_buffer() call failed.")
                 return ENDED
             size = view.len
-            if self.family != AF_UNIX:
-                n = recv(self.fd, view.buf, size, MSG_DONTWAIT)
-            else:
-                n = self.receive_unix(view.buf, size)
+            n = (
+                self.receive_unix(view.buf, size)
+                if self.family == AF_UNIX
+                else recv(self.fd, view.buf, size, MSG_DONTWAIT)
+            )
             code = errno
             PyBuffer_Release(cython.address(view))
             if n == 0:
@@ -572,7 +572,7 @@ class Stream(Source):
 
     def send_now(self, data):
         """How much the kernel took of `data`; -1 if the connection is lost over it."""
-        view: Py_buffer
+        view = cython.declare(Buffer)
         n: cython.Py_ssize_t
         PyObject_GetBuffer(data, cython.address(view), PyBUF_SIMPLE)
         n = send(self.fd, view.buf, view.len, MSG_NOSIGNAL | MSG_DONTWAIT)
@@ -618,8 +618,8 @@ class Stream(Source):
         return 0
 
     def send_gathered(self, asked):
-        parts: iovec[1024]
-        message: msghdr
+        parts = cython.declare(iovec[1024])
+        message = cython.declare(msghdr)
         count: cython.int = 1
         size: cython.Py_ssize_t = PyBytes_GET_SIZE(self.head) - self.head_sent
         parts[0].iov_base = PyBytes_AS_STRING(self.head) + self.head_sent
@@ -841,7 +841,7 @@ class Stream(Source):
     def __del__(self):
         if self.lost or self.fd < 0:
             return
-        warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+        warnings.warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self)
         self.release()
 
     # ---- the protocol
