@@ -3,8 +3,11 @@
 Nothing else in plait names an underscore of asyncio or imports one of its internal modules.
 """
 
+import fcntl
 import functools
 import inspect
+import os
+import stat
 import subprocess
 import sys
 import weakref
@@ -99,9 +102,36 @@ def show_live_tasks(loop: Any) -> None:
     loops_with_tasks.add(loop)
 
 
-# Pipes: asyncio's own transports, which need nothing of a loop but call_soon and the four methods in system/pipes.py.
+# Pipes: asyncio's own transports, which need nothing of a loop but call_soon, _add_reader and its like.
 ReadPipeTransport: Any = unix_events._UnixReadPipeTransport  # type: ignore[attr-defined]
-WritePipeTransport: Any = unix_events._UnixWritePipeTransport  # type: ignore[attr-defined]
+
+
+class WritingLoop:
+    """A loop without reading, for the writing side of a descriptor that others may read from."""
+
+    def __init__(self, loop: events.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def _add_reader(self, fd: int, callback: Callable[..., object], *args: object) -> None: ...
+
+    def _remove_reader(self, fd: int) -> bool:
+        return False
+
+
+class WritePipeTransport(unix_events._UnixWritePipeTransport):  # type: ignore[misc, name-defined]
+    """asyncio's own, but for descriptors that can be read too. It watches those of pipes for reading, which tells when the other
+    end is closed, and on closing stops whoever reads from the same descriptor: a terminal's other half, a FIFO open both ways.
+    """
+
+    def __init__(self, loop: Any, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> None:
+        mode = os.fstat(pipe.fileno()).st_mode
+        readable = fcntl.fcntl(pipe.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+        if stat.S_ISCHR(mode) or (stat.S_ISFIFO(mode) and readable):
+            loop = WritingLoop(loop)
+        super().__init__(loop, pipe, protocol, waiter, extra)
 
 
 class SubprocessTransport(base_subprocess.BaseSubprocessTransport):

@@ -55,8 +55,12 @@ class BackgroundFuture(concurrent.futures.Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the result and return it, or raise what the task raised; TimeoutError after so many seconds."""
-        self.exception(timeout)
-        return super().result()
+        try:
+            self.exception(timeout)
+            return super().result()
+        finally:
+            # The exception's traceback holds this frame, and the future the exception: no cycle for the collector.
+            del self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end and return what the task raised, or None; TimeoutError after so many seconds."""
@@ -102,6 +106,7 @@ class Job(Generic[T]):
             value = self.context.run(self.function, *self.args, **self.kwargs)
         except BaseException as error:
             self.fail(error)
+            del self  # as in BackgroundFuture.result
             return
         if inspect.isawaitable(value):
             coroutine = value if inspect.iscoroutine(value) else wait_for(value)
@@ -313,6 +318,7 @@ class Background:
         self._debug = debug
         self._portal: Portal | None = None
         self._started = threading.Event()
+        self._ended = threading.Event()
         self._failure: BaseException | None = None
 
     def __enter__(self) -> Portal:
@@ -347,11 +353,15 @@ class Background:
             raise RuntimeError("the portal's block cannot end in its own loop: leave it in the thread that entered it")
         portal._end(cancel=error is not None)
         try:
-            portal.thread.join()
+            # Not join(): interrupted, that of Python 3.11 and 3.12 takes the thread for ended (bpo-45274).
+            self._ended.wait()
         except BaseException:
             portal._end(cancel=True)
-            portal.thread.join()
+            self._ended.wait()
             raise
+        finally:
+            if self._ended.is_set():
+                portal.thread.join()
         if self._failure is not None:
             raise self._failure
         if portal._escaped is not None and error is None:
@@ -377,6 +387,7 @@ class Background:
             portal._broken(error)
         finally:
             self._started.set()
+            self._ended.set()
 
 
 def background(
@@ -410,7 +421,7 @@ def close_all() -> None:
         portal = item._portal
         if portal is not None and portal._process == os.getpid():
             portal._end(cancel=True)
-            portal.thread.join(EXIT_GRACE_S)
+            item._ended.wait(EXIT_GRACE_S)
 
 
 atexit.register(close_all)

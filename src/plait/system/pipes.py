@@ -1,7 +1,6 @@
 """Pipes, FIFOs and character devices as transports: connect_read_pipe and connect_write_pipe."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from plait import standard
@@ -30,17 +29,3 @@ class PipeFactories(Host):
     ) -> asyncio.WriteTransport:
         transport: asyncio.WriteTransport = standard.WritePipeTransport(self, pipe, protocol, waiter, extra)
         return transport
-
-    # asyncio's pipe transports call the loop by these names.
-
-    def _add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
-        self.add_reader(fd, callback, *args)
-
-    def _remove_reader(self, fd: int) -> bool:
-        return self.remove_reader(fd)
-
-    def _add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
-        self.add_writer(fd, callback, *args)
-
-    def _remove_writer(self, fd: int) -> bool:
-        return self.remove_writer(fd)
