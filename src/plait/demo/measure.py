@@ -107,14 +107,16 @@ def measure(task: dict[str, Any], advance: Callable[[int], None]) -> Measured:
         told: dict[str, Any] = {}
         while "wall_seconds" not in told:
             now = time.monotonic()
-            if now >= sample_at:
-                seen = sample(child.process.pid)
-                memory, processes, threads = max(memory, seen[0]), max(processes, seen[1]), max(threads, seen[2])
-                sample_at = now + SAMPLE_SECONDS
-            message = child.message(sample_at - now) or {}
+            message = child.message(max(0.0, sample_at - now)) or {}
             told.update(message)
             if "done" in message:
                 advance(message["done"])
+            if "look" in message or now >= sample_at:
+                seen = sample(child.process.pid)
+                memory, processes, threads = max(memory, seen[0]), max(processes, seen[1]), max(threads, seen[2])
+                sample_at = time.monotonic() + SAMPLE_SECONDS
+            if "look" in message:
+                child.send("looked")
     return Measured(
         way=task["way"],
         limit=task["limit"],
