@@ -145,7 +145,7 @@ async def show(
 async def run(paths: list[Path], pattern: re.Pattern[str], last: int, through: str | None) -> Counter[Path]:
     changes = Changes()
     lines: asyncio.Queue[tuple[Path, str]] = asyncio.Queue(LINES_WAITING_MAX)
-    counts: Counter[Path] = Counter({path: 0 for path in paths})
+    counts: Counter[Path] = Counter(dict.fromkeys(paths, 0))
     showing = asyncio.create_task(show(lines, len(paths) > 1, through, counts))
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, showing.cancel)
     picking = [asyncio.create_task(pick(path, changes, last, pattern, lines)) for path in paths]
