@@ -1,0 +1,120 @@
+"""The command `plait`: `run` a program on plait, let the `doctor` say which engine runs here, watch the `demo`.
+
+Only the standard library is needed to start it; what a command needs beyond that is imported by the command itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+__all__ = ["main"]
+
+ENGINES = ("auto", "uring", "epoll")
+
+# A command takes what stands behind its name and returns the exit status.
+Command = Callable[[list[str]], int]
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is one `--help` away."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status; an error of the program that `plait run` runs passes through."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = OneLineParser(
+        prog="plait",
+        description="I/O-driven concurrency for Python: an asyncio event loop on io_uring and epoll.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n"
+        + "\n".join(f"  {name:8}{summary}" for name, (summary, _) in COMMANDS.items())
+        + "\n\n`plait COMMAND --help` says more about one.",
+    )
+    parser.add_argument("--version", action="store_true", help="print plait's version")
+    parser.add_argument("command", metavar="COMMAND", nargs="?", choices=COMMANDS, help="one of those below")
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
+    # Only the first word is ours: what stands behind a command belongs to it, also words that look like our options.
+    first = parser.parse_args(given[:1])
+    if first.version:
+        from importlib.metadata import version
+
+        print(f"plait {version('plait')}")
+        return 0
+    command: str = first.command
+    return COMMANDS[command][1](given[1:])
+
+
+def run(given: list[str]) -> int:
+    """`plait run`: everything behind the program's name is the program's."""
+    parser = OneLineParser(
+        prog="plait run",
+        usage="plait run [--engine auto|uring|epoll] [--debug] (FILE | FOLDER | - | -m MODULE) [ARGUMENT ...]",
+        description="Run an unmodified asyncio program on plait, whatever way it makes its loop. The rest is as with "
+        "python: the same exit status, sys.argv, __main__ and Ctrl-C.",
+    )
+    parser.add_argument("--engine", choices=ENGINES, help="the engine to run on (default: PLAIT_ENGINE, else auto)")
+    parser.add_argument("--debug", action="store_true", help="asyncio's debug mode, as PYTHONASYNCIODEBUG=1")
+    parser.add_argument("-m", dest="module", metavar="MODULE", help="run a module, as python -m does")
+    parser.add_argument(
+        "program", nargs="?", metavar="FILE", help="a file, a folder or zip with a __main__.py, or - for stdin"
+    )
+    options_end = program_position(given)
+    options = parser.parse_args(given[:options_end])
+    rest = given[options_end:]
+    if options.module is None and options.program is None:
+        parser.error("no program given")
+    from plait.cli import program
+
+    program.prepare(engine=options.engine, debug=options.debug)
+    if options.module is not None:
+        return program.run_module(options.module, rest)
+    return program.run_path(options.program, rest)
+
+
+def program_position(given: list[str]) -> int:
+    """How many of the words are ours: up to and with the program's name or the module's."""
+    position = 0
+    while position < len(given):
+        word = given[position]
+        position += 1
+        if word == "-m":
+            return position + 1
+        if word.startswith("-m") or not word.startswith("-") or word == "-":
+            return position
+        if word == "--engine":
+            position += 1
+    return position
+
+
+def doctor(given: list[str]) -> int:
+    parser = OneLineParser(
+        prog="plait doctor",
+        description="Say which engine runs here, what was refused, why, and how to change it. The exit status is 0 when "
+        "a loop can run.",
+    )
+    parser.add_argument("--json", action="store_true", help="the same for programs")
+    options = parser.parse_args(given)
+    from plait import doctor as physician
+
+    return physician.main(as_json=options.json)
+
+
+def demo(given: list[str]) -> int:
+    from plait.demo import main as demo_main
+
+    return demo_main(given)
+
+
+COMMANDS: dict[str, tuple[str, Command]] = {
+    "run": ("run an asyncio program on plait, unmodified", run),
+    "doctor": ("which engine runs here, what was refused and why", doctor),
+    "demo": ("real files, web pages and a database: five ways to wait, side by side", demo),
+}
