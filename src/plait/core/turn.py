@@ -286,7 +286,8 @@ class Core:
         for place in range(self.timers.count):
             timers.append(cython.cast(TimerHandle, self.timers.entries[place].timer))
         sources: list = [] if self.engine is None else list(self.engine.sources.values())
-        return {"tasks": list(live_tasks(self)), "ready": self.count + len(self.deferred), "timers": timers, "sources": sources}
+        ready = self.count + len(self.deferred)
+        return {"tasks": list(live_tasks(self)), "ready": ready, "timers": timers, "sources": sources}
 
     # Descriptors of users.
 
