@@ -90,9 +90,10 @@ def command(pid: int) -> str:
 def in_loop(loop: Loop) -> list[str]:
     """One line for everything that a loop which stands still has: tasks, timers, what is ready, watched descriptors."""
     held = loop._held()
+    own = loop._wakeup_pipe[:1] if loop._wakeup_pipe is not None else ()  # by which signals wake it, until it is closed
     found = [f"task {task!r}" for task in held["tasks"]]
     found += [f"timer {timer!r}" for timer in held["timers"]]
-    found += [f"watched descriptor {source.fd}: {source!r}" for source in held["sources"]]
+    found += [f"watched descriptor {source.fd}: {source!r}" for source in held["sources"] if source.fd not in own]
     if held["ready"]:
         found.append(f"{held['ready']} callbacks or tasks that are ready to run")
     return found
