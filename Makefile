@@ -15,7 +15,8 @@ VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info
 endif
 
 BIN := $(VENV)/bin
-# An isolated copy of the environment: nothing of another project is imported.
+PIP := $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation
+# Nothing of another project is imported.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 COMPILED := $(patsubst %.pxd,%.py,$(shell find src/plait -name '*.pxd'))
@@ -32,9 +33,9 @@ $(BIN)/installed: pyproject.toml setup.py
 	    % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@echo "setting up $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check 'setuptools>=77' 'Cython>=3.2'
+	@$(PIP) 'setuptools>=77' 'Cython>=3.2'
 	@# The extensions are left to the next step, which compiles only what has changed.
-	@PLAIT_BUILD=none $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev]'
+	@PLAIT_BUILD=none $(PIP) -e '.[dev]'
 	@touch $@
 
 $(BIN)/built: $(BIN)/installed $(SOURCES)
@@ -42,6 +43,10 @@ $(BIN)/built: $(BIN)/installed $(SOURCES)
 	@mkdir -p build
 	@$(if $(filter $(BIN)/installed,$?),CYTHON_FORCE_REGEN=1) $(BIN)/python setup.py -q build_ext --inplace \
 	    $(if $(filter $(BIN)/installed,$?),--force) -j 2 >build/log 2>&1 || { cat build/log; exit 1; }
+	@touch $@
+
+$(BIN)/installed-bench: $(BIN)/installed
+	@PLAIT_BUILD=none $(PIP) -e '.[bench]'
 	@touch $@
 
 .PHONY: build
@@ -64,14 +69,13 @@ check: build  ## lint, format, strict types, layers
 	@$(BIN)/python -m pytest -q tests/test_layering.py
 
 .PHONY: bench
-bench: build  ## the figures of the README, against asyncio and uvloop in one run
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[bench]' --no-build-isolation
+bench: $(BIN)/installed-bench build  ## the figures of the README, against asyncio and uvloop in one run
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: wheel
-wheel: build  ## a wheel in dist/
-	@$(BIN)/pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps -w dist .
-	@ls dist/*.whl
+wheel: build  ## the source archive, and from it a wheel, in dist/
+	@$(BIN)/python -m build --no-isolation >build/log 2>&1 || { cat build/log; exit 1; }
+	@ls dist/plait-*
 
 .PHONY: debug
 debug: $(BIN)/built  ## tests on a build with assertions, bounds checks and debug allocators, in build/debug

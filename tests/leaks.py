@@ -1,12 +1,13 @@
 """What a test may not leave behind: descriptors, threads, child processes, and whatever its loops still hold."""
 
-import asyncio
 import os
 import socket
 import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+
+from plait.loop import Loop
 
 THREAD_END_SECONDS = 5
 
@@ -86,6 +87,13 @@ def command(pid: int) -> str:
         return "ended"
 
 
-def in_loop(loop: asyncio.AbstractEventLoop) -> list[str]:
-    """One line for every task that a loop which stands still has."""
-    return [f"task {task!r}" for task in asyncio.all_tasks(loop)]
+def in_loop(loop: Loop) -> list[str]:
+    """One line for everything that a loop which stands still has: tasks, timers, what is ready, watched descriptors."""
+    held = loop._held()
+    own = loop._wakeup_pipe[:1] if loop._wakeup_pipe is not None else ()  # by which signals wake it, until it is closed
+    found = [f"task {task!r}" for task in held["tasks"]]
+    found += [f"timer {timer!r}" for timer in held["timers"]]
+    found += [f"watched descriptor {source.fd}: {source!r}" for source in held["sources"] if source.fd not in own]
+    if held["ready"]:
+        found.append(f"{held['ready']} callbacks or tasks that are ready to run")
+    return found

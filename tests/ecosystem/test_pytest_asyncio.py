@@ -52,5 +52,6 @@ async def test_a_failure_is_reported():
 def test_tests_and_fixtures_run_on_plait(engine: str, tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST.replace("ENGINE", repr(engine)))
     (tmp_path / "test_inner.py").write_text(TESTS.replace("ENGINE", repr(engine)))
-    printed = programs.python("-m", "pytest", "-q", "-p", "no:anyio", "-W", "error", ".", cwd=tmp_path)
+    options = ["-o", "asyncio_default_fixture_loop_scope=function", "-p", "no:anyio", "-W", "error"]
+    printed = programs.python("-m", "pytest", "-q", *options, ".", cwd=tmp_path)
     assert "6 passed" in printed
