@@ -156,7 +156,7 @@ def svg(results: Results) -> str:
     ]
     height = HEAD + sum(panel.height + 14 for panel in panels) + FOOT
     m = results.machine
-    hint = f"longer is better"
+    hint = "longer is better"
     if results.quick:
         hint = "a quick run: no claim about speed"
     out = [
