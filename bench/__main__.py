@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,6 +128,7 @@ def show(results: Results, options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """0, or 1 if a sample failed, or 2 if what was asked for cannot be done."""
     options = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped too
     if options.list:
         for row in ROWS:
             print(f"{row.name:20} {row.title}{'' if row.default else '   (only with --rows)'}")

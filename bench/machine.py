@@ -32,8 +32,8 @@ def pinned(*wanted: int) -> Iterator[None]:
 
 
 def go_first(pid: int) -> None:
-    """Give a process the highest ordinary priority, where we may (root)."""
-    # autogroup first: process groups of different sessions share a core evenly, whatever their nice value
+    """Give a process, which must lead a session of its own, the highest ordinary priority, where we may (root)."""
+    # Both: sessions share a core evenly (autogroup), whatever the nice values of their processes.
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text("-20")
     with contextlib.suppress(OSError):

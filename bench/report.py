@@ -72,8 +72,8 @@ def markdown(results: Results) -> str:
     lines += [
         f"{m['processor']}, {m['cores']} cores, Linux {m['kernel']} {m['machine']}, {m['python']}, {m['date']}"
         + "".join(f", {k} {v}" for k, v in results.versions.items())
-        + f". {rounds} interleaved rounds. **Bold**: how many times cheaper than {results.base} "
-        "(median of the rounds' ratios, quartiles in brackets).",
+        + f". {rounds} interleaved rounds. **Bold**: speed with {results.base} as 1 "
+        "(2.00 is half the cost; median of the rounds' ratios, quartiles in brackets).",
         "",
     ]
     if tcp:

@@ -66,7 +66,7 @@ static void echo(int fd)
 
 int main(void)
 {
-	raise_descriptor_limit();
+	begin_program();
 	ep = epoll_create1(0);
 	int listener = listen_and_tell(SOCK_NONBLOCK);
 	watch(listener, EPOLL_CTL_ADD, EPOLLIN);

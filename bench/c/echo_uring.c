@@ -198,7 +198,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: echo_uring buffers|poll\n");
 		return 2;
 	}
-	raise_descriptor_limit();
+	begin_program();
 	unsigned count = 128, kib = 16;
 	char *size = getenv("BENCH_BUFFERS");
 	if (size && sscanf(size, "%ux%u", &count, &kib) != 2) die("BENCH_BUFFERS is not COUNTxKIB", EINVAL);

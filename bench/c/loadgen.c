@@ -344,7 +344,7 @@ static void connect_all(void)
 int main(int argc, char **argv)
 {
 	parse(argc, argv);
-	raise_descriptor_limit();
+	begin_program();
 	if (pid && clock_getcpuclockid(pid, &server_clock)) die("loadgen: no such server process", ESRCH);
 	struct ring ring;
 	if (!use_epoll && ring_open(&ring, 4096, 16384)) use_epoll = 1;

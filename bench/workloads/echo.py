@@ -4,7 +4,9 @@ Prints "ready PORT" and serves until it is killed.
 """
 
 import asyncio
+import ctypes
 import gc
+import signal
 import socket
 import sys
 from typing import cast
@@ -55,6 +57,11 @@ async def accept_sockets(loop: asyncio.AbstractEventLoop, listener: socket.socke
         task.add_done_callback(tasks.discard)
 
 
+def die_with_parent() -> None:
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 async def serve(style: str) -> None:
     loop = asyncio.get_running_loop()
     # asyncio sets TCP_NODELAY only on sockets that were made with the protocol number
@@ -77,4 +84,5 @@ async def serve(style: str) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     run(sys.argv[1], serve, sys.argv[2])
