@@ -1,0 +1,1 @@
+"""CPython's own tests of asyncio, run on plait: `python -m tests.conformance --help`."""
