@@ -22,7 +22,6 @@ class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
         super().__init__()
         self._set_engine(new_engine(engine))
         self._net_init()
-        self._system_init()
         show_live_tasks(self)
 
     @property
