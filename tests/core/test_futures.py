@@ -72,7 +72,7 @@ def test_errors_of_use_are_those_of_asyncio(loop):
 
 def test_stop_iteration_as_an_exception_is_refused_as_this_python_does(loop):
     future = loop.create_future()
-    if sys.version_info >= (3, 12):
+    if sys.version_info >= (3, 13):
         future.set_exception(StopIteration(1))
         with pytest.raises(RuntimeError, match="StopIteration interacts badly"):
             future.result()

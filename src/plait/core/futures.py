@@ -26,6 +26,8 @@ from cython.cimports.plait.core.handles import Handle
 
 from plait.standard import extract_stack, future_repr
 
+# set_exception(StopIteration): a TypeError up to 3.12, from 3.13 a RuntimeError that holds it (gh-112182).
+STOP_ITERATION_IS_WRAPPED = cython.declare(cython.bint, sys.version_info >= (3, 13))
 STATE_NAMES = ("PENDING", "CANCELLED", "FINISHED")
 
 
@@ -150,7 +152,10 @@ class Future:
             exception = exception()
         if isinstance(exception, StopIteration):
             stop = exception
-            exception = RuntimeError("StopIteration interacts badly with generators and cannot be raised into a Future")
+            message = "StopIteration interacts badly with generators and cannot be raised into a Future"
+            if not STOP_ITERATION_IS_WRAPPED:
+                raise TypeError(message)
+            exception = RuntimeError(message)
             exception.__cause__ = stop
             exception.__context__ = stop
         if not isinstance(exception, BaseException):

@@ -66,6 +66,8 @@ class Core:
 
     def open_engine(self):
         """Open the engine in this thread: io_uring serves none but the thread that made the ring."""
+        if self.engine is None:
+            raise RuntimeError("the loop was not initialized: a subclass must call super().__init__()")
         thread: cython.ulong = PyThread_get_thread_ident()
         if self.engine.is_open and self.engine_thread != thread:
             self.engine.close()
@@ -122,7 +124,8 @@ class Core:
             return
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
-        self._system_close()
+        if self.engine is not None:  # None: it was refused in __init__
+            self._system_close()
         BaseEventLoop.close(self)
         # Handles and tasks that stand ready are dropped unrun, as asyncio does; first all are taken out, since dropping one may
         # run a finalizer that asks for more.
@@ -130,9 +133,10 @@ class Core:
             self.pop()
         self.deferred.clear()
         self.timers.clear()
+        if self.engine is None:
+            return
         for watch in list(self.watches.values()):
-            if self.engine.is_open:
-                self.engine.disarm(watch)
+            self.engine.disarm(watch)
         self.watches.clear()
         self.engine.close()
 
