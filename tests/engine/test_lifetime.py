@@ -149,7 +149,7 @@ def test_an_engine_that_nobody_closed_is_collected(engine, closed):
     made = type(closed)()
     made.open()
     ours, theirs = socket.socketpair()
-    source = CallbackSource(ours.fileno(), lambda events: made)
+    source = CallbackSource(ours.fileno(), made.disarm)
     made.arm(source, EPOLLIN, False)
     made.flush()
     gone = weakref.ref(made)

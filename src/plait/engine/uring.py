@@ -10,6 +10,7 @@ waits for the last completions before it lets go of any of them.
 
 import errno
 import os
+import time
 import warnings
 
 import cython
@@ -80,6 +81,13 @@ BEST_FLAGS = (
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL
 )
 PLAIN_FLAGS = 0
+
+_closed_at = cython.declare(cython.double, -1e9)
+
+
+def seconds_since_close():
+    """Since this process closed a ring: the kernel gives its memory back some 30 ms later, and till then it counts."""
+    return time.monotonic() - _closed_at
 
 
 class RawOperation(Operation):
@@ -187,6 +195,7 @@ class UringEngine(Engine):
         moment later; operations, whose thread is gone or busy elsewhere, are kept for ever with their buffers, as nobody can
         tell when the kernel has done with them.
         """
+        global _closed_at
         if self.ring.fd >= 0:
             self.is_open = False
             self.closing = True
@@ -202,6 +211,7 @@ class UringEngine(Engine):
             finally:
                 left = self.operations_in_flight
                 plait_ring_unmap(cython.address(self.ring))
+                _closed_at = time.monotonic()
                 self.let_go(False)
             if left:
                 warnings.warn(
