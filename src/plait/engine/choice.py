@@ -19,7 +19,7 @@ from pathlib import Path
 from plait.engine.contract import Engine
 from plait.engine.epoll import EpollEngine
 from plait.engine.errors import EngineRefused, EngineUnavailable
-from plait.engine.uring import BEST_FLAGS, PLAIN_FLAGS, UringEngine
+from plait.engine.uring import BEST_FLAGS, PLAIN_FLAGS, UringEngine, seconds_since_close
 
 logger = logging.getLogger("plait")
 
@@ -28,6 +28,8 @@ ENGINES = ("auto", "uring", "epoll")
 ENTRIES = (256, 128, 64, 32, 16)
 CONFIGURATIONS = {BEST_FLAGS: "completions on demand", PLAIN_FLAGS: "plain"}
 PROBE_SECONDS = 5
+GIVEN_BACK_SECONDS = 0.2
+RETRY_SECONDS = 0.002
 
 _ALLOW_IN_CONTAINER = (
     "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile "
@@ -114,6 +116,10 @@ def open_engine(engine: Engine) -> Engine:
         try:
             engine.open()
         except EngineRefused as error:
+            if error.errno == errno.ENOMEM and seconds_since_close() < GIVEN_BACK_SECONDS:
+                # The memory that is missing may be that of a ring we closed just now: no reason to settle for less.
+                time.sleep(RETRY_SECONDS)
+                continue
             engine = fallback(engine, error)
         else:
             return engine

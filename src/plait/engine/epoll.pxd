@@ -15,6 +15,7 @@ cdef class EpollEngine(Engine):
     cdef int close_descriptors(self) noexcept
     cdef int register(self, Source source, bint known) except -1
     cdef int sleep(self, long long timeout_ns) except -1
+    cdef int looked(self, int count) except -1
     cdef int tell(self) except -1
 
 cdef object cannot_wait_for(int fd, int errno)

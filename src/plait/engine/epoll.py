@@ -166,33 +166,35 @@ class EpollEngine(Engine):
     def wait(self, timeout_ns):
         self.check_open()
         if self.position == self.count:
-            self.position = self.count = 0
+            self.enters += 1
             if timeout_ns == 0:
-                self.enters += 1
-                self.count = plait_epoll_wait(self.epoll, self.batch, BATCH, 0, self.exact)
+                self.looked(plait_epoll_wait(self.epoll, self.batch, BATCH, 0, self.exact))
+                self.idle = self.idle + 1 if self.count == 0 else 0
+                if self.idle >= IDLE_LOOKS:
+                    self.looked_ns = plait_now_ns()
             else:
                 self.sleep(timeout_ns)
-            if self.count < 0:
-                number: cython.int = -self.count
-                self.count = 0
-                if number != errno.EINTR:
-                    raise OSError(number, f"epoll_wait: {os.strerror(number)}")
-        self.idle = self.idle + 1 if self.count == 0 and timeout_ns == 0 else 0
-        if self.idle >= IDLE_LOOKS:
-            self.looked_ns = plait_now_ns()
+                self.idle = 0
         return self.tell()
 
     def sleep(self, timeout_ns):
         count: cython.int
-        self.enters += 1
         # Set while this thread still has the interpreter: whoever queues work from now on sees it and wakes us, and the eventfd
         # remembers a wake that comes before we sleep.
         self.sleeping = True
         with cython.nogil:
             count = plait_epoll_wait(self.epoll, self.batch, BATCH, timeout_ns, self.exact)
         self.sleeping = False
-        self.count = count if self.is_open else 0
+        self.looked(count)
         PyErr_CheckSignals()
+        return 0
+
+    def looked(self, count):
+        """Take what epoll_wait answered for the batch."""
+        self.position = 0
+        self.count = count if count > 0 else 0
+        if count < 0 and count != -errno.EINTR:
+            raise OSError(-count, f"epoll_wait: {os.strerror(-count)}")
         return 0
 
     def tell(self):

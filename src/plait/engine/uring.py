@@ -10,6 +10,7 @@ waits for the last completions before it lets go of any of them.
 
 import errno
 import os
+import time
 import warnings
 
 import cython
@@ -70,6 +71,8 @@ NESTED = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF0)
 WAKE = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF1)
 CANCEL = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF2)
 NO_SLOT = cython.declare(cython.uint, 0xFFFFFFFF)
+# Events to gather before any is told, as many as epoll gives at once; a wait does not go on gathering for ever.
+BATCH_ENOUGH = cython.declare(cython.uint, 512)
 NESTED_BATCH = cython.declare(cython.int, 64)
 
 #: What to ask of io_uring_setup, best first: completions made only when this thread asks for them (6.1), then what every kernel
@@ -78,6 +81,13 @@ BEST_FLAGS = (
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL
 )
 PLAIN_FLAGS = 0
+
+_closed_at = cython.declare(cython.double, -1e9)
+
+
+def seconds_since_close():
+    """Since this process closed a ring: the kernel gives its memory back some 30 ms later, and till then it counts."""
+    return time.monotonic() - _closed_at
 
 
 class RawOperation(Operation):
@@ -185,6 +195,7 @@ class UringEngine(Engine):
         moment later; operations, whose thread is gone or busy elsewhere, are kept for ever with their buffers, as nobody can
         tell when the kernel has done with them.
         """
+        global _closed_at
         if self.ring.fd >= 0:
             self.is_open = False
             self.closing = True
@@ -200,6 +211,7 @@ class UringEngine(Engine):
             finally:
                 left = self.operations_in_flight
                 plait_ring_unmap(cython.address(self.ring))
+                _closed_at = time.monotonic()
                 self.let_go(False)
             if left:
                 warnings.warn(
@@ -432,6 +444,13 @@ class UringEngine(Engine):
         if not ready and timeout_ns != 0:
             self.sleep(timeout_ns)
         self.reap()
+        # The kernel makes 20 deferred completions per call (since 6.12 or so) and says that there are more.
+        while self.count - self.position < BATCH_ENOUGH and plait_ring_wants_enter(ring):
+            before: cython.uint = self.count
+            self.enter()
+            self.reap()
+            if self.count == before:
+                break
         return self.tell()
 
     def enter(self):

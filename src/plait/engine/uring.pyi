@@ -5,6 +5,8 @@ from plait.engine.contract import Engine, Operation
 BEST_FLAGS: int
 PLAIN_FLAGS: int
 
+def seconds_since_close() -> float: ...
+
 class RawOperation(Operation):
     @property
     def callback(self) -> Callable[[int], object]: ...
