@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import plait
-from programs import run_program, sends
+from snippets import run_program, sends
 
 pytestmark = pytest.mark.usefixtures("engine")
 

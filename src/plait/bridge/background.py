@@ -48,10 +48,19 @@ class BackgroundFuture(concurrent.futures.Future[T]):
     the portal's block waits for that. An exception that nobody asks for is logged when the future is forgotten.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, job: "Job[T]", name: str) -> None:
         super().__init__()
         self.name = name
+        self._job: Job[T] | None = job  # until its end
         self._unseen: BaseException | None = None
+
+    def cancel(self) -> bool:
+        """Cancel the task, or take it back if it has not begun. False when it has ended already."""
+        cancelled = super().cancel()
+        job = self._job
+        if cancelled and job is not None:
+            job.portal._soon(job.cancel_task)
+        return cancelled
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the result and return it, or raise what the task raised; TimeoutError after so many seconds."""
@@ -78,7 +87,7 @@ class BackgroundFuture(concurrent.futures.Future[T]):
 
 
 class Job(Generic[T]):
-    """One piece of work in the loop's thread and the future that tells of it."""
+    """One piece of work and the future that tells of it. Made in the thread that asks, all else in the loop's."""
 
     def __init__(
         self, portal: "Portal", function: Callable[..., Any], args: Any, kwargs: Any, name: str | None
@@ -89,11 +98,9 @@ class Job(Generic[T]):
         self.kwargs = kwargs
         self.name = name
         self.context = contextvars.copy_context()
-        self.future: BackgroundFuture[T] = BackgroundFuture(name or name_of(function))
+        self.future: BackgroundFuture[T] = BackgroundFuture(self, name or name_of(function))
         self.task: asyncio.Task[T] | None = None
         self.ended = threading.Event()
-
-    # In the loop's thread.
 
     def begin(self) -> None:
         """Call the function, in the caller's context; what it gives to await becomes a task."""
@@ -138,18 +145,13 @@ class Job(Generic[T]):
 
     def end(self) -> None:
         self.task = None
+        self.future._job = None
         self.ended.set()
         self.portal._job_ended(self)
 
     def cancel_task(self) -> None:
         if self.task is not None:
             self.task.cancel()
-
-    # In any thread.
-
-    def future_done(self, future: concurrent.futures.Future[T]) -> None:
-        if future.cancelled() and not self.ended.is_set():
-            self.portal._soon(self.cancel_task)
 
 
 class Portal:
@@ -241,7 +243,6 @@ class Portal:
             )
 
     def _submit(self, job: Job[Any]) -> None:
-        job.future.add_done_callback(job.future_done)
         with self._lock:
             if not self._open:
                 raise RuntimeError(
@@ -345,12 +346,12 @@ class Background:
         portal = self._portal
         if portal is None:
             raise RuntimeError("this plait.background() was never entered: use it with `with`")
-        open_backgrounds.discard(self)
         if os.getpid() != portal._process:
             # A forked child leaves the block: the thread is the parent's.
             return
-        if threading.current_thread() is portal.thread:
+        if threading.get_ident() == portal.thread.ident:
             raise RuntimeError("the portal's block cannot end in its own loop: leave it in the thread that entered it")
+        open_backgrounds.discard(self)
         portal._end(cancel=error is not None)
         try:
             # Not join(): interrupted, that of Python 3.11 and 3.12 takes the thread for ended (bpo-45274).

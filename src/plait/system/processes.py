@@ -37,7 +37,9 @@ class ProcessFactories(Host):
     def _processes_forget(self) -> None:
         """In the child of a fork: give back the descriptors; the processes are the parent's children."""
         while self._children:
-            os.close(self._children.popitem()[0])
+            pidfd, _ = self._children.popitem()
+            self._forget_reader(pidfd)
+            os.close(pidfd)
 
     async def _make_subprocess_transport(
         self,

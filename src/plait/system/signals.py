@@ -148,6 +148,7 @@ class SignalFactories(Host):
             found = signal.set_wakeup_fd(NO_DESCRIPTOR)
             if found not in (NO_DESCRIPTOR, pipe[1]):
                 signal.set_wakeup_fd(found)
+            self._forget_reader(pipe[0])
             os.close(pipe[0])
             os.close(pipe[1])
         self._wakeup_previous = None
