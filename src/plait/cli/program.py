@@ -21,6 +21,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from plait.engine.choice import new_engine
 from plait.running import new_event_loop
 
 __all__ = ["prepare", "run_module", "run_path", "take_over"]
@@ -36,7 +37,7 @@ def prepare(*, engine: str | None, debug: bool) -> None:
     if debug:
         os.environ["PYTHONASYNCIODEBUG"] = "1"  # asyncio reads it whenever a loop is made
     try:
-        new_event_loop().close()
+        new_engine()
     except (RuntimeError, ValueError, OSError) as error:
         raise SystemExit(f"plait run: {error}") from None
     take_over()
