@@ -14,7 +14,7 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from plait.engine.choice import EngineReport, surroundings
+from plait.engine.choice import EngineReport, new_engine, surroundings
 from plait.engine.errors import EngineUnavailable
 from plait.running import new_event_loop
 
@@ -41,6 +41,7 @@ def main(*, as_json: bool) -> int:
 def try_loop() -> tuple[EngineReport | None, str | None]:
     """Run a loop for a moment, as a program here would, and take its word; or what keeps it from running."""
     try:
+        new_engine()  # says best what is wrong with what was asked for
         loop = new_event_loop()
         try:
             loop.run_until_complete(asyncio.sleep(0))

@@ -21,6 +21,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from plait.engine.choice import new_engine
 from plait.running import new_event_loop
 
 __all__ = ["prepare", "run_module", "run_path", "take_over"]
@@ -36,8 +37,8 @@ def prepare(*, engine: str | None, debug: bool) -> None:
     if debug:
         os.environ["PYTHONASYNCIODEBUG"] = "1"  # asyncio reads it whenever a loop is made
     try:
-        new_event_loop().close()
-    except RuntimeError as error:
+        new_engine()
+    except (RuntimeError, ValueError, OSError) as error:
         raise SystemExit(f"plait run: {error}") from None
     take_over()
 
@@ -48,11 +49,11 @@ def run_path(path: str, arguments: Sequence[str]) -> int:
     if path == "-":
         set_first_import_folder("")
         return execute(sys.stdin.buffer.read(), "<stdin>", importlib.machinery.BuiltinImporter)
-    if pkgutil.get_importer(path) is not None:
-        set_first_import_folder(path)
-        return run_module("__main__")
     # As the interpreter does it: made absolute, but neither normalised nor resolved.
-    absolute = os.path.join(os.getcwd(), path.removeprefix("./"))
+    absolute = os.path.join(os.getcwd(), path)
+    if pkgutil.get_importer(absolute) is not None:
+        set_first_import_folder(absolute)
+        return run_module("__main__")
     try:
         with io.open_code(absolute) as file:
             source = file.read()

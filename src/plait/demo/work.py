@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 __all__ = ["COLUMNS", "Row", "answer_seconds", "digest", "examine", "page"]
 
-DEFINITION = re.compile(rb"^[ \t]*(?:async +)?(?:def|class) +(\w+)", re.MULTILINE)
-IMPORT = re.compile(rb"^[ \t]*(?:import|from) +[\w.]", re.MULTILINE)
+# What begins a line of Python that defines or imports something at the top of a module.
+DEFINITIONS = (b"\ndef ", b"\nasync def ", b"\nclass ")
+IMPORTS = (b"\nimport ", b"\nfrom ")
+NAME = re.compile(rb"\n(?:def|async def|class) ([^\n(:]*)")
 SUMMARY = re.compile(rb'\A(?:\s|#[^\n]*\n)*[rRuU]?(?:"""|\'\'\')\\?\s*([^\n"]{1,200})')
 
 PAGE_TITLE = re.compile(r"<title>(.*?)</title>")
@@ -42,7 +44,8 @@ def examine(path: str, content: bytes, document: bytes) -> Row:
     """Join the file with its page. `agrees` tells whether the page is about this very content."""
     text = document.decode()
     sha256 = hashlib.sha256(content).hexdigest()
-    definitions = len(DEFINITION.findall(content))
+    lines = b"\n" + content
+    definitions = sum(lines.count(beginning) for beginning in DEFINITIONS)
     links = text.count('<li><a href="')
     title = PAGE_TITLE.search(text)
     summary = PAGE_SUMMARY.search(text)
@@ -52,7 +55,7 @@ def examine(path: str, content: bytes, document: bytes) -> Row:
         bytes=len(content),
         lines=content.count(b"\n"),
         definitions=definitions,
-        imports=len(IMPORT.findall(content)),
+        imports=sum(lines.count(beginning) for beginning in IMPORTS),
         sha256=sha256,
         title=html.unescape(title[1]) if title else "",
         summary=html.unescape(summary[1]) if summary else "",
@@ -67,10 +70,8 @@ def page(path: str, content: bytes) -> bytes:
     found = SUMMARY.match(content)
     # NUL is the one character that PostgreSQL does not store in a text.
     summary = html.escape(found[1].decode(errors="replace").strip().replace("\0", "")) if found else ""
-    links = "\n".join(
-        f'<li><a href="#{name}">{name}</a></li>'
-        for name in (n.decode(errors="replace") for n in DEFINITION.findall(content))
-    )
+    names = [html.escape(name.decode(errors="replace")) for name in NAME.findall(b"\n" + content)]
+    links = "\n".join(f'<li><a href="#{name}">{name}</a></li>' for name in names)
     sha256 = hashlib.sha256(content).hexdigest()
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
