@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 import plait
+from plait.loop import Loop
 
 import leaks
 import servers
@@ -33,7 +34,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 @pytest.fixture
-def loop(engine: str) -> Iterator[asyncio.AbstractEventLoop]:
+def loop(engine: str) -> Iterator[Loop]:
     """A new loop on each engine. At the end nothing may be left in it, and it is closed."""
     loop = plait.new_event_loop(engine=engine)
     try:
@@ -46,16 +47,21 @@ def loop(engine: str) -> Iterator[asyncio.AbstractEventLoop]:
         loop.close()
 
 
-async def settle(loop: asyncio.AbstractEventLoop) -> None:
+async def settle(loop: Loop) -> None:
     """What close() and cancel() promised for the next turns happens; then the ends that asyncio.run also brings."""
     await loop.shutdown_asyncgens()
     await loop.shutdown_default_executor()
     for _ in range(10):
         await asyncio.sleep(0)
+    # A cancelled request is over when the kernel has said so.
+    for _ in range(1000):
+        if not leaks.completions_owed(loop):
+            break
+        await asyncio.sleep(0.001)
 
 
 @pytest.fixture
-def run(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, T]], T]:
+def run(loop: Loop) -> Callable[[Coroutine[Any, Any, T]], T]:
     """`run(coroutine)` runs it on `loop` and returns its result; TimeoutError after RUN_SECONDS."""
 
     async def limited(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -10,6 +10,8 @@ from pathlib import Path
 from plait.loop import Loop
 
 THREAD_END_SECONDS = 5
+# The ring watches its nested epoll all the time.
+IN_FLIGHT_AT_REST = {"uring": 1, "epoll": 0}
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ def command(pid: int) -> str:
         return "ended"
 
 
+def completions_owed(loop: Loop) -> int:
+    """How many requests the kernel has not answered yet, but for the one that is always there."""
+    in_flight: int = loop._held()["in_flight"]
+    return max(0, in_flight - IN_FLIGHT_AT_REST[loop.engine.name])
+
+
 def in_loop(loop: Loop) -> list[str]:
     """One line for everything that a loop which stands still has: tasks, timers, what is ready, watched descriptors."""
     held = loop._held()
@@ -94,6 +102,8 @@ def in_loop(loop: Loop) -> list[str]:
     found = [f"task {task!r}" for task in held["tasks"]]
     found += [f"timer {timer!r}" for timer in held["timers"]]
     found += [f"watched descriptor {source.fd}: {source!r}" for source in held["sources"] if source.fd not in own]
+    if owed := completions_owed(loop):
+        found.append(f"{owed} requests in flight, without what would be told of their end")
     if held["ready"]:
         found.append(f"{held['ready']} callbacks or tasks that are ready to run")
     return found

@@ -291,7 +291,14 @@ class Core:
             timers.append(cython.cast(TimerHandle, self.timers.entries[place].timer))
         sources: list = [] if self.engine is None else list(self.engine.sources.values())
         ready = self.count + len(self.deferred)
-        return {"tasks": list(live_tasks(self)), "ready": ready, "timers": timers, "sources": sources}
+        in_flight = 0 if self.engine is None else self.engine.in_flight
+        return {
+            "tasks": list(live_tasks(self)),
+            "ready": ready,
+            "timers": timers,
+            "sources": sources,
+            "in_flight": in_flight,
+        }
 
     # Descriptors of users.
 
