@@ -41,7 +41,8 @@ setup(
             "language_level": 3,
             "initializedcheck": DEBUG,
             "cdivision": True,
-            "nonecheck": DEBUG,
+            # None where an object of ours is expected raises instead of reading wild memory; a compare each.
+            "nonecheck": True,
             "embedsignature": False,
             "binding": True,
         },

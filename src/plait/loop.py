@@ -19,9 +19,11 @@ class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
     """
 
     def __init__(self, engine: str | None = None) -> None:
+        chosen = new_engine(engine)
         super().__init__()
-        self._set_engine(new_engine(engine))
+        self._set_engine(chosen)
         self._net_init()
+        self._system_init()
         show_live_tasks(self)
 
     @property

@@ -64,8 +64,9 @@ static inline PySendResult plait_throw(PyObject *coro, PyObject *exception, PyOb
     return PYGEN_RETURN;
 }
 
-/* Give a type its am_send slot, so that `await` hands over results without a StopIteration (PEP 479's slot, Python 3.10). */
-static inline void plait_set_am_send(PyTypeObject *type, sendfunc send) {
+/* What `await` uses of a type: the iterator, and its step that hands over results without a StopIteration (am_send, from 3.10). */
+static inline void plait_set_await(PyTypeObject *type, unaryfunc await, sendfunc send) {
+    type->tp_as_async->am_await = await;
     type->tp_as_async->am_send = send;
     PyType_Modified(type);
 }

@@ -25,7 +25,8 @@ cdef extern from "capi.h":
     void plait_raise(object exception, object traceback) noexcept
     void plait_set_traceback(object exception, object traceback) noexcept
     PySendResult plait_throw(object coro, object exception, object throw_name, PyObject** result) noexcept
-    void plait_set_am_send(PyTypeObject* type, sendfunc send) noexcept
+    ctypedef PyObject* (*unaryfunc)(PyObject*) noexcept
+    void plait_set_await(PyTypeObject* type, unaryfunc await_, sendfunc send) noexcept
 
 cdef extern from "sys/epoll.h":
     const unsigned int EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP

@@ -30,3 +30,7 @@ cdef class Future(Runnable):
     cdef int add_task_waiter(self, Runnable task) except -1
     cdef object make_cancelled_error(self)
     cdef int report_unretrieved(self) except -1
+    cdef int begin_await(self) except -1
+
+cdef class FutureIterator:
+    cdef Future future

@@ -7,6 +7,7 @@ putting it into the ready ring itself, and a future is its own await iterator.
 import sys
 from asyncio import CancelledError, InvalidStateError
 from asyncio import Future as AsyncioFuture
+from asyncio import get_event_loop
 from types import GenericAlias
 
 import cython
@@ -20,7 +21,7 @@ from cython.cimports.plait.core.cpython import (
     PyObjectPointer,
     PySendResult,
     plait_raise,
-    plait_set_am_send,
+    plait_set_await,
 )
 from cython.cimports.plait.core.handles import Handle
 
@@ -40,8 +41,8 @@ class Future:
     def __class__(self):
         return AsyncioFuture
 
-    def __init__(self, *, loop):
-        self.setup(loop)
+    def __init__(self, *, loop=None):
+        self.setup(get_event_loop() if loop is None else loop)
 
     def setup(self, loop):
         self._loop = loop
@@ -275,16 +276,81 @@ class Future:
     # Awaiting.
 
     def __await__(self):
-        return self
+        """For those who drive a coroutine by hand; `await` itself takes the slots below, in which a future is its own iterator."""
+        return FutureIterator(self)
+
+    def __iter__(self):
+        return FutureIterator(self)
+
+    def __next__(self):
+        if self.state == State.PENDING:
+            self.begin_await()
+            return self
+        raise StopIteration(self.result())
+
+    def begin_await(self):
+        """The Task that is given the future takes the mark away; an await that finds it was not driven by one."""
+        if self._asyncio_future_blocking:
+            raise RuntimeError("await wasn't used with future")
+        self._asyncio_future_blocking = True
+        return 0
+
+
+class FutureIterator:
+    """The generator-like object that asyncio.Future.__await__() gives."""
+
+    def __cinit__(self, future: Future):
+        self.future = future
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        if self.state == State.PENDING:
-            self._asyncio_future_blocking = True
-            return self
-        raise StopIteration(self.result())
+        return self.send(None)
+
+    def send(self, value, /):
+        future = self.future
+        if future is None:
+            raise StopIteration
+        if future.state == State.PENDING:
+            future.begin_await()
+            return future
+        self.future = None
+        raise StopIteration(future.result())
+
+    def throw(self, typ, val=None, tb=None, /):
+        self.future = None
+        error = thrown(typ, val)
+        if tb is not None:
+            error = error.with_traceback(tb)
+        raise error
+
+    def close(self):
+        self.future = None
+
+
+@cython.cfunc
+def thrown(typ, val):
+    """The exception of throw(type, value), with generators' rules for the pair."""
+    if isinstance(typ, BaseException):
+        if val is not None:
+            raise TypeError("instance exception may not have a separate value")
+        return typ
+    if not (isinstance(typ, type) and issubclass(typ, BaseException)):
+        raise TypeError(f"exceptions must be classes deriving BaseException or instances of such a class, not {type(typ)}")
+    if isinstance(val, typ):
+        return val
+    if val is None:
+        return typ()
+    return typ(*val) if isinstance(val, tuple) else typ(val)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def future_await(future: cython.pointer(PyObject)) -> cython.pointer(PyObject):
+    """am_await of Future: itself."""
+    Py_INCREF(cython.cast(object, future))  # the caller's reference
+    return future
 
 
 @cython.cfunc
@@ -295,6 +361,10 @@ def future_send(
     """am_send of Future: one step of `await future`, without a StopIteration and without a frame of ours in tracebacks."""
     future: Future = cython.cast(Future, iterator)
     if future.state == State.PENDING:
+        if future._asyncio_future_blocking:
+            plait_raise(RuntimeError("await wasn't used with future"), None)
+            result[0] = cython.NULL
+            return PYGEN_ERROR
         future._asyncio_future_blocking = True
         Py_INCREF(future)  # the caller's reference to what is yielded
         result[0] = iterator
@@ -312,4 +382,4 @@ def future_send(
     return PYGEN_ERROR
 
 
-plait_set_am_send(cython.cast(cython.pointer(PyTypeObject), Future), future_send)
+plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_await, future_send)

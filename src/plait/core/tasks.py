@@ -7,6 +7,7 @@ then waits for it), yields nothing (it is ready again at once), returns or raise
 import sys
 from asyncio import CancelledError, InvalidStateError
 from asyncio import Task as AsyncioTask
+from asyncio import get_event_loop
 from types import GenericAlias
 
 import cython
@@ -44,6 +45,13 @@ names_given = cython.declare(cython.longlong, 0)
 plait_current_init()
 
 
+@cython.cfunc
+@cython.inline
+def is_ours(future) -> cython.bint:
+    """Whether it is woken without a call; a subclass may have methods of its own for that."""
+    return type(future) is Future or type(future) is Task
+
+
 class Task(Future):
     """What loop.create_task() returns. An instance of asyncio.Task by isinstance(); not thread-safe, as that."""
 
@@ -53,8 +61,8 @@ class Task(Future):
     def __class__(self):
         return AsyncioTask
 
-    def __init__(self, coro, *, loop, name=None, context=None, eager_start=False):
-        self.start(loop, coro, name, context, eager_start)
+    def __init__(self, coro, *, loop=None, name=None, context=None, eager_start=False):
+        self.start(get_event_loop() if loop is None else loop, coro, name, context, eager_start)
 
     def start(self, loop, coro, name, context, eagerly):
         global names_given
@@ -169,7 +177,7 @@ class Task(Future):
         if self.state != State.PENDING:
             raise InvalidStateError(f"__step(): already done: {self!r} {error!r}")
         if self._fut_waiter is not None:
-            if isinstance(self._fut_waiter, Future):
+            if error is None and is_ours(self._fut_waiter):
                 waiter: Future = cython.cast(Future, self._fut_waiter)
                 if waiter.state == State.CANCELLED:
                     error = waiter.make_cancelled_error()
@@ -204,7 +212,7 @@ class Task(Future):
 
     def suspended(self, yielded):
         """It waits for what it yielded."""
-        if isinstance(yielded, Future):
+        if is_ours(yielded):
             future: Future = cython.cast(Future, yielded)
             if yielded is self:
                 return self.complain(f"Task cannot await on itself: {self!r}")

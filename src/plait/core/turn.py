@@ -54,6 +54,7 @@ class Core:
         self.timers = TimerHeap()
         self.watches = {}
         self.slow_callback_duration = 0.1
+        self._closed = True  # until __init__ is through: a loop that was refused an engine needs no close()
 
     # Running.
 
@@ -68,7 +69,8 @@ class Core:
         """Open the engine in this thread: io_uring serves none but the thread that made the ring."""
         if self.engine is None:
             raise RuntimeError("the loop was not initialized: a subclass must call super().__init__()")
-        thread: cython.ulong = PyThread_get_thread_ident()
+        # The kernel's number: pthreads gives the next thread the identity of one that has ended.
+        thread: cython.ulong = threading.get_native_id()
         if self.engine.is_open and self.engine_thread != thread:
             self.engine.close()
         if not self.engine.is_open:
@@ -86,7 +88,7 @@ class Core:
         hooks = sys.get_asyncgen_hooks()
         self.open_engine()
         try:
-            self._begin_run()
+            self._signals_begin()
             self._set_coroutine_origin_tracking(self._debug)
             self.thread = PyThread_get_thread_ident()
             self._thread_id = threading.get_ident()
@@ -106,13 +108,15 @@ class Core:
             set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
-            self._end_run()
+            self._signals_end()
 
     def stop(self):
         """Stop after the turn that runs now."""
         self._stopping = True
 
     def _run_once(self):
+        """One turn, for those who drive a loop by hand."""
+        self.open_engine()
         self.turn()
 
     def _write_to_self(self):
@@ -124,8 +128,7 @@ class Core:
             return
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
-        if self.engine is not None:  # None: it was refused in __init__
-            self._system_close()
+        self._system_close()
         BaseEventLoop.close(self)
         # Handles and tasks that stand ready are dropped unrun, as asyncio does; first all are taken out, since dropping one may
         # run a finalizer that asks for more.
@@ -133,8 +136,6 @@ class Core:
             self.pop()
         self.deferred.clear()
         self.timers.clear()
-        if self.engine is None:
-            return
         for watch in list(self.watches.values()):
             self.engine.disarm(watch)
         self.watches.clear()
@@ -160,18 +161,26 @@ class Core:
 
     def run_ready(self, count):
         """Run what stands at the head of the ring, `count` of them; what they make ready waits for the next turn."""
-        runnable: Runnable
+        runnable: Runnable = None
         while count:
-            count -= 1
-            runnable = self.pop()
-            if self.task_is_current and type(runnable) is not Task:
-                # A standard Task must find no current task when it steps, and a callback must see none.
-                self.task_is_current = False
-                plait_leave_task(self)
-            if self._debug:
-                self.run_slowly(runnable)
-            else:
-                runnable.run()
+            try:
+                while count:
+                    count -= 1
+                    runnable = self.pop()
+                    if self.task_is_current and type(runnable) is not Task:
+                        # A standard Task must find no current task when it steps, and a callback must see none.
+                        self.task_is_current = False
+                        plait_leave_task(self)
+                    if self._debug:
+                        self.run_slowly(runnable)
+                    else:
+                        runnable.run()
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self.call_exception_handler(
+                    {"message": f"Exception in callback {runnable!r}", "exception": exc, "handle": runnable}
+                )
         if self.task_is_current:
             self.task_is_current = False
             plait_leave_task(self)

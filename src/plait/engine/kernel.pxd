@@ -29,5 +29,5 @@ cdef extern from "kernel.h" nogil:
     int close(int fd)
 
 cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident() nogil
+    unsigned long PyThread_get_thread_native_id() nogil
     int PyErr_CheckSignals() except -1

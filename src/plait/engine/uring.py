@@ -24,7 +24,7 @@ from cython.cimports.plait.engine.kernel import (
     EPOLLHUP,
     EPOLLIN,
     PyErr_CheckSignals,
-    PyThread_get_thread_ident,
+    PyThread_get_thread_native_id,
     close,
     epoll_event,
     plait_epoll_create,
@@ -179,7 +179,7 @@ class UringEngine(Engine):
         self.wake_fd = plait_eventfd()
         if self.wake_fd < 0:
             raise no_descriptor(-self.wake_fd, "eventfd")
-        self.thread = PyThread_get_thread_ident()
+        self.thread = PyThread_get_thread_native_id()
         self.entries = self.ring.sq_entries
         self.completions = self.ring.cq_entries
         self.quiet = self.ring.features & IORING_FEAT_CQE_SKIP != 0
@@ -202,7 +202,7 @@ class UringEngine(Engine):
             self.sleeping = False
             left: cython.uint = 0
             try:
-                if self.thread == PyThread_get_thread_ident():
+                if self.thread == PyThread_get_thread_native_id():
                     self.settle()
                 else:
                     self.reap()
