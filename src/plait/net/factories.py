@@ -15,7 +15,7 @@ import socket
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 from plait.net.files import send_file
 from plait.net.listener import Listener
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 else:
     Base = object
 
-T = TypeVar("T")
 logger = logging.getLogger("asyncio")
 
 # A Unix socket whose backlog is full cannot be waited for: the next attempts come after so many seconds.
@@ -212,21 +211,21 @@ class NetFactories(Base):
             if not handle.cancelled():
                 self._remove_writer(fd)
 
-    async def _when_readable(self, sock: socket.socket, call: Callable[..., T], *args: Any) -> T:
+    async def _when_readable(self, sock: socket.socket, method: str, *args: Any) -> Any:
         fd = sock.fileno()
         while True:
             await self._until_readable(fd)
             try:
-                return call(*args)
+                return getattr(sock, method)(*args)
             except (BlockingIOError, InterruptedError):
                 pass  # another process was quicker
 
-    async def _when_writable(self, sock: socket.socket, call: Callable[..., T], *args: Any) -> T:
+    async def _when_writable(self, sock: socket.socket, method: str, *args: Any) -> Any:
         fd = sock.fileno()
         while True:
             await self._until_writable(fd)
             try:
-                return call(*args)
+                return getattr(sock, method)(*args)
             except (BlockingIOError, InterruptedError):
                 pass
 
@@ -241,7 +240,7 @@ class NetFactories(Base):
         try:
             return sock.recv(nbytes)
         except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, sock.recv, nbytes)
+            return await self._when_readable(sock, "recv", nbytes)
 
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
         """Receive into a buffer; the number of bytes received."""
@@ -249,7 +248,7 @@ class NetFactories(Base):
         try:
             return sock.recv_into(buf)
         except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, sock.recv_into, buf)
+            return await self._when_readable(sock, "recv_into", buf)
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram and the address it came from."""
@@ -257,7 +256,7 @@ class NetFactories(Base):
         try:
             return sock.recvfrom(bufsize)
         except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, sock.recvfrom, bufsize)
+            return await self._when_readable(sock, "recvfrom", bufsize)
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into a buffer; the number of bytes and the address it came from."""
@@ -267,7 +266,7 @@ class NetFactories(Base):
         try:
             return sock.recvfrom_into(buf, nbytes)
         except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, sock.recvfrom_into, buf, nbytes)
+            return await self._when_readable(sock, "recvfrom_into", buf, nbytes)
 
     async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
         """Send all of it. After an error, or cancelled, nobody knows how much has left."""
@@ -278,7 +277,7 @@ class NetFactories(Base):
             sent = 0
         view = memoryview(data).cast("B")
         while sent < len(view):
-            sent += await self._when_writable(sock, sock.send, view[sent:])
+            sent += await self._when_writable(sock, "send", view[sent:])
 
     async def sock_sendto(self, sock: socket.socket, data: ReadableBuffer, address: Any) -> int:
         """Send a datagram to an address."""
@@ -286,7 +285,7 @@ class NetFactories(Base):
         try:
             return sock.sendto(data, address)
         except (BlockingIOError, InterruptedError):
-            return await self._when_writable(sock, sock.sendto, data, address)
+            return await self._when_writable(sock, "sendto", data, address)
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection; the new socket is non-blocking."""
@@ -294,7 +293,7 @@ class NetFactories(Base):
         try:
             connection, address = sock.accept()
         except (BlockingIOError, InterruptedError):
-            connection, address = await self._when_readable(sock, sock.accept)
+            connection, address = await self._when_readable(sock, "accept")
         connection.setblocking(False)
         return connection, address
 

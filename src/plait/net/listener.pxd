@@ -1,10 +1,7 @@
-from plait.core.ready cimport Runnable, Scheduler
+from plait.core.ready cimport Scheduler
 from plait.engine.contract cimport Source
 from plait.net.linux cimport sockaddr_storage, socklen_t
 from plait.net.stream cimport Network
-
-cdef class ListenerTurn(Runnable):
-    cdef Listener listener
 
 cdef class Listener(Source):
     cdef Network network
@@ -15,8 +12,7 @@ cdef class Listener(Source):
     cdef object context
     cdef object retry               # the timer of the next attempt while descriptors are short
     cdef int batch
-    cdef bint turn_due, short
+    cdef bint short
     cdef readonly bint stopped
-    cdef int accept_all(self) except -1
     cdef int refused(self, int code) except -1
     cdef int connected(self, int fd, const sockaddr_storage* address, socklen_t length) except -1

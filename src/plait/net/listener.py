@@ -1,7 +1,8 @@
 """Accepting connections: each becomes a Stream at once, without a Python socket, task or future of its own.
 
-A batch of at most `backlog` connections is accepted per event; the rest waits for the next turn. When descriptors or memory
-run out, the listener says so once, and tries again every second until it could accept.
+The socket belongs to the server, and may be shared with other processes, so it is watched level-triggered: nothing of the
+engine holds it open. At most `backlog` connections are accepted per turn. When descriptors or memory run out, the listener says
+so once, and tries again every second until it could accept.
 """
 
 import logging
@@ -14,7 +15,6 @@ from cython.cimports.cpython.contextvars import (
     PyContext_Enter,
     PyContext_Exit,
 )
-from cython.cimports.plait.core.ready import Runnable
 from cython.cimports.plait.engine.contract import Source
 from cython.cimports.plait.net.addresses import keep, text_of
 from cython.cimports.plait.net.linux import (
@@ -57,14 +57,6 @@ from plait.standard import ACCEPT_RETRY_SECONDS, TransportSocket
 logger = logging.getLogger("asyncio")
 
 
-class ListenerTurn(Runnable):
-    """A listener's place in the ready ring: more connections wait."""
-
-    def run(self):
-        self.listener.turn_due = False
-        return self.listener.accept_all()
-
-
 class Listener(Source):
     """A listening socket of a server. `protocol_factory` makes the protocol that the bare stream talks to."""
 
@@ -81,7 +73,7 @@ class Listener(Source):
             # Accepted sockets inherit it (tcp(7) on Linux), which saves a call per connection.
             one: cython.int = 1
             setsockopt(self.fd, IPPROTO_TCP, TCP_NODELAY, cython.address(one), cython.sizeof(one))
-        self.loop.engine.arm(self, EPOLLIN, False)
+        self.loop.engine.arm(self, EPOLLIN, True)
 
     def stop(self):
         """Stop listening; the socket stays open for its owner to close."""
@@ -95,11 +87,7 @@ class Listener(Source):
             self.engine.disarm(self)
 
     def ready(self, events):
-        if not self.turn_due and self.retry is None:
-            self.accept_all()
-        return 0
-
-    def accept_all(self):
+        """Accept what waits, in bounded numbers; the engine tells again while there is more."""
         storage = cython.declare(sockaddr_storage)
         length: socklen_t
         fd: cython.int
@@ -118,11 +106,6 @@ class Listener(Source):
                 self.connected(fd, cython.address(storage), length)
             elif errno == EAGAIN or not self.refused(errno):
                 return 0
-        if not self.stopped:
-            self.turn_due = True
-            turn: ListenerTurn = ListenerTurn.__new__(ListenerTurn)
-            turn.listener = self
-            self.loop.push(turn)
         return 0
 
     def refused(self, code):
@@ -134,6 +117,7 @@ class Listener(Source):
             return True
         error = OSError(code, os.strerror(code))
         if code in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+            self.loop.engine.disarm(self)
             self.retry = self.loop.call_later(ACCEPT_RETRY_SECONDS, self._try_again)
             if self.short:
                 return False
@@ -150,7 +134,7 @@ class Listener(Source):
     def _try_again(self):
         self.retry = None
         if not self.stopped:
-            self.accept_all()
+            self.loop.engine.arm(self, EPOLLIN, True)
 
     def connected(self, fd, address, length):
         """A new connection: its protocol is made and told at once, in a context of its own."""

@@ -40,10 +40,11 @@ cdef class Stream(Source):
     cdef int family
     cdef unsigned int conn_lost         # > 0: connection_lost is under way; counts the writes after that
     cdef bint closing, paused, hung_up, readable, blocked, at_eof, eof_due, dispatching
-    cdef bint flush_due, read_due, start_due, lost_due, protocol_paused, bulk, lost
+    cdef bint flush_due, read_due, start_due, watch_due, lost_due, protocol_paused, bulk, lost
 
     cdef int open(self, Network network, int fd, object protocol, object server, object context) except -1
     cdef int start(self) except -1
+    cdef int watch(self) except -1
     cdef int told(self, object protocol) except -1
     cdef int turn(self) except -1
     cdef int later(self) except -1

@@ -240,11 +240,18 @@ class Stream(Source):
         finally:
             self.dispatching = False
             PyContext_Exit(self.context)
-            waiter = self.waiter
-            if waiter is not None:
-                self.waiter = None
-                if not waiter.done():
-                    waiter.set_result(None)
+        waiter = self.waiter
+        if waiter is None:
+            return self.watch()
+        # Whoever waits for the connection sees it before the protocol is told of data: the watch begins a turn later.
+        self.waiter = None
+        self.tell(waiter)
+        self.watch_due = True
+        return self.later()
+
+    def watch(self):
+        """From here on the engine tells what happens to the descriptor."""
+        self.watch_due = False
         if not self.conn_lost:
             try:
                 self.loop.engine.arm(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP, False)
@@ -284,6 +291,8 @@ class Stream(Source):
     def turn(self):
         if self.start_due:
             return self.start()
+        if self.watch_due:
+            return self.watch()
         if self.lost_due:
             self.lost_due = False
             return self.connection_lost()
@@ -560,8 +569,8 @@ class Stream(Source):
         return 0
 
     def after_queue(self):
-        """Hold the write back for the others of this turn, unless it is too much."""
-        if self.queued > self.high_water or self.queued > HELD_BACK_MAX:
+        """Hold the write back for the others of this turn, unless it is too much, or there is no turn."""
+        if self.queued > self.high_water or self.queued > HELD_BACK_MAX or self.loop.thread == 0:
             if not self.blocked:
                 self.flush()
             if self.queued > self.high_water and not self.protocol_paused:
