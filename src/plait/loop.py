@@ -20,7 +20,12 @@ class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
 
     def __init__(self, engine: str | None = None) -> None:
         super().__init__()
-        self._set_engine(new_engine(engine))
+        try:
+            self._set_engine(new_engine(engine))
+        except BaseException:
+            # There is nothing to close, and the collector need not warn of a loop that was never whole.
+            self._closed = True
+            raise
         self._net_init()
         show_live_tasks(self)
 
