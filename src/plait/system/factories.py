@@ -64,7 +64,7 @@ def forget_after_fork() -> None:
         # From 3.12 asyncio does this itself.
         standard.set_running_loop(None)
     for loop in list(loops):
-        loop._processes_forget()
+        loop._processes_close()
         loop._signals_forget()
     # The parent's main task cannot be cancelled from here: without this the child's first Ctrl-C would do nothing.
     if loops and standard.is_runner_interrupt(signal.getsignal(signal.SIGINT)):
