@@ -157,10 +157,6 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
     def process(self) -> "subprocess.Popen[bytes]":
         return self._proc
 
-    @property
-    def finished(self) -> bool:
-        return self._returncode is not None
-
     def process_exited(self, returncode: int) -> None:
         """To be called once, in the loop."""
         self._process_exited(returncode)

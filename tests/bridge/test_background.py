@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import plait
+
 from snippets import run_program, sends
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -445,7 +446,9 @@ began.wait()
 
 
 def test_a_main_thread_that_dies_does_not_hang_on_the_portal() -> None:
-    ended = run_program("portal = plait.background().__enter__()\nportal.call(asyncio.sleep, 0)\nraise ValueError('died')")
+    ended = run_program(
+        "portal = plait.background().__enter__()\nportal.call(asyncio.sleep, 0)\nraise ValueError('died')"
+    )
     assert 1 == ended.status
     assert ended.errors.endswith("ValueError: died\n")
 
@@ -474,9 +477,9 @@ def test_a_coroutine_instead_of_a_function_is_refused_without_further_warnings()
     with plait.background() as portal:
         for name, use in (("call", portal.call), ("start", portal.start)):
             with pytest.raises(TypeError, match=rf"write portal.{name}\(fetch, url\) instead"):
-                use(double(1))  # type: ignore[arg-type]
+                use(double(1))  # type: ignore[call-overload]
             with pytest.raises(TypeError, match="takes a function and its arguments, not 5"):
-                use(5)  # type: ignore[arg-type]
+                use(5)  # type: ignore[call-overload]
 
 
 def test_async_with_is_refused() -> None:

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+
 from snippets import run_program, sends
 
 pytestmark = pytest.mark.usefixtures("engine")

@@ -300,6 +300,6 @@ def test_cancelled_while_connecting_closes_it(loop: asyncio.AbstractEventLoop, r
             await task
         await asyncio.sleep(0)
         write_file.close()
-        return read_file.closed
+        return bool(read_file.closed)
 
     assert run(main())

@@ -276,9 +276,7 @@ def test_popen_itself_read_the_status(run: Run) -> None:
             def process_exited(self) -> None:
                 exited.set()
 
-        transport, _ = await loop.subprocess_exec(
-            Protocol, "sh", "-c", "exit 3", stdin=None, stdout=None, stderr=None
-        )
+        transport, _ = await loop.subprocess_exec(Protocol, "sh", "-c", "exit 3", stdin=None, stdout=None, stderr=None)
         transport.get_extra_info("subprocess").wait()
         await exited.wait()
         status = transport.get_returncode()

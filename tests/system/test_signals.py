@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+
 from snippets import run_program, sends
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -328,7 +329,9 @@ except KeyboardInterrupt:
     assert ("interrupted\n", "", 0) == (ended.output, ended.errors, ended.status)
 
 
-@pytest.mark.parametrize("state", [state for state in CTRL_C if state not in ("waiting for a child", "waiting for a thread")])
+@pytest.mark.parametrize(
+    "state", [state for state in CTRL_C if state not in ("waiting for a child", "waiting for a thread")]
+)
 def test_ctrl_c_under_run_until_complete(engine: str, state: str) -> None:
     """Without a Runner KeyboardInterrupt comes out of the run, and the loop can be used on."""
     program = f"""

@@ -23,11 +23,13 @@ import inspect
 import logging
 import os
 import threading
+import typing
 import weakref
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, TypeVarTuple, overload
 
+from plait.loop import Loop
 from plait.running import EngineName, new_event_loop
 
 __all__ = ["Background", "BackgroundFuture", "Portal", "background"]
@@ -160,7 +162,7 @@ class Portal:
     `loop` is the event loop, `thread` the thread it runs in.
     """
 
-    loop: asyncio.AbstractEventLoop
+    loop: Loop
     thread: threading.Thread
 
     def __init__(self) -> None:
@@ -380,8 +382,8 @@ class Background:
         try:
             factory = functools.partial(new_event_loop, self._engine)
             with asyncio.Runner(debug=self._debug, loop_factory=factory) as runner:
-                portal.loop = runner.get_loop()
-                portal.loop.call_soon(self._started.set)
+                portal.loop = loop = typing.cast(Loop, runner.get_loop())
+                loop.call_soon(self._started.set)
                 portal._run()
         except BaseException as error:
             self._failure = error

@@ -14,13 +14,20 @@ loops: "weakref.WeakSet[SystemFactories]" = weakref.WeakSet()
 
 
 class SystemFactories(ProcessFactories, PipeFactories, SignalFactories):
-    """Processes, pipes and signals for the loop, which calls `_system_init` when it is made, `_signals_begin` and
-    `_signals_end` around a run, and `_system_close` before its engine closes."""
+    """Processes, pipes and signals for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
+    its engine closes."""
 
-    def _system_init(self) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self._processes_init()
         self._signals_init()
         loops.add(self)
+
+    def _begin_run(self) -> None:
+        self._signals_begin()
+
+    def _end_run(self) -> None:
+        self._signals_end()
 
     def _system_close(self) -> None:
         loops.discard(self)
@@ -57,7 +64,7 @@ def forget_after_fork() -> None:
         # From 3.12 asyncio does this itself.
         standard.set_running_loop(None)
     for loop in list(loops):
-        loop._processes_forget()
+        loop._processes_close()
         loop._signals_forget()
     # The parent's main task cannot be cancelled from here: without this the child's first Ctrl-C would do nothing.
     if loops and standard.is_runner_interrupt(signal.getsignal(signal.SIGINT)):

@@ -1,18 +1,33 @@
-"""What the parts of this folder are mixed into."""
+"""The loop, as the parts of this folder see it that are mixed into it."""
 
+from collections.abc import Callable
+from select import EPOLLIN
 from typing import TYPE_CHECKING
 
-# The loop, for the type checker; at run time nothing, for Loop itself inherits from BaseEventLoop.
+from plait.engine.contract import CallbackSource
+
+# For the type checker the loop; at run time nothing, for Loop itself inherits from BaseEventLoop.
 if TYPE_CHECKING:
-    from asyncio import BaseEventLoop as Base
+    from asyncio import BaseEventLoop
+
+    from plait.engine.contract import Engine
+
+    class Base(BaseEventLoop):
+        def _get_engine(self) -> Engine: ...
 else:
     Base = object
 
 
 class Host(Base):
-    """The loop."""
+    """Waiting for descriptors that are the loop's own, straight from the engine."""
 
-    def _forget_reader(self, fd: int) -> None:
-        """In the child of a fork, whose engine is closed: a loop that was not running can be run here, without this descriptor."""
-        if not self.is_running():
-            self.remove_reader(fd)
+    def _arm(self, fd: int, readable: Callable[[int], object]) -> CallbackSource:
+        """`readable(events)` is called, within the engine's wait, whenever there is more to read than before."""
+        source = CallbackSource(fd, readable)
+        self._get_engine().arm(source, EPOLLIN, False)
+        return source
+
+    def _disarm(self, source: CallbackSource) -> None:
+        """Before its descriptor is closed. In the child of a fork a loop that was running is dead, and stays as it is."""
+        if not self._get_engine().forgotten or not self.is_running():
+            self._get_engine().disarm(source)

@@ -7,12 +7,14 @@ older kernel, a seccomp filter, no descriptor left) one thread per child waits i
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from plait import standard
+from plait.engine.contract import CallbackSource
 from plait.system.host import Host
 
 logger = logging.getLogger("asyncio")
@@ -21,25 +23,26 @@ logger = logging.getLogger("asyncio")
 STATUS_LOST = 255
 
 
+class Child(NamedTuple):
+    """A child whose end the engine waits for."""
+
+    transport: standard.SubprocessTransport
+    source: CallbackSource
+
+
 class ProcessFactories(Host):
     """What BaseEventLoop.subprocess_exec and subprocess_shell ask the loop for."""
 
-    _children: dict[int, standard.SubprocessTransport]  # by pidfd
+    _children: dict[int, Child]  # by pidfd
 
     def _processes_init(self) -> None:
         self._children = {}
 
     def _processes_close(self) -> None:
-        """Stop watching. The children go on; Popen reaps them later, as after asyncio's loop."""
+        """Stop watching. The children go on; Popen reaps them later, as after asyncio's loop. In the child of a fork they are the
+        parent's, and only the descriptors are given back."""
         while self._children:
             self._unwatch(next(iter(self._children)))
-
-    def _processes_forget(self) -> None:
-        """In the child of a fork: give back the descriptors; the processes are the parent's children."""
-        while self._children:
-            pidfd, _ = self._children.popitem()
-            self._forget_reader(pidfd)
-            os.close(pidfd)
 
     async def _make_subprocess_transport(
         self,
@@ -81,22 +84,26 @@ class ProcessFactories(Host):
                 target=self._wait_in_thread, args=(transport,), name=f"plait-waitpid-{pid}", daemon=True
             ).start()
         else:
-            self._children[pidfd] = transport
-            self.add_reader(pidfd, self._exited, pidfd)
+            self._children[pidfd] = Child(transport, self._arm(pidfd, functools.partial(self._exited, pidfd)))
 
-    def _unwatch(self, pidfd: int) -> standard.SubprocessTransport:
-        transport = self._children.pop(pidfd)
-        self.remove_reader(pidfd)
+    def _unwatch(self, pidfd: int) -> None:
+        self._disarm(self._children.pop(pidfd).source)
         os.close(pidfd)
-        return transport
 
-    def _exited(self, pidfd: int) -> None:
-        self._reap(self._unwatch(pidfd))
+    def _exited(self, pidfd: int, events: int) -> None:
+        """The engine says that the child has ended."""
+        transport = self._children[pidfd].transport
+        status = exit_status(transport)
+        if status is not None:
+            self._unwatch(pidfd)
+            # In a callback, where errors of a protocol are reported as those of a protocol.
+            self.call_soon(transport.process_exited, status)
 
     def _reap(self, transport: standard.SubprocessTransport) -> None:
-        """Read the status of a child that has ended, and tell its transport."""
-        if not transport.finished:
-            transport.process_exited(exit_status(transport))
+        """A child that has ended, and that no descriptor watches."""
+        status = exit_status(transport)
+        assert status is not None
+        transport.process_exited(status)
 
     def _wait_in_thread(self, transport: standard.SubprocessTransport) -> None:
         # The status stays to be read by the loop's own thread, where the pid is also signalled: it cannot be reused
@@ -110,21 +117,17 @@ class ProcessFactories(Host):
             logger.warning("Loop %r that handles pid %r is closed", self, transport.process.pid)
 
 
-def exit_status(transport: standard.SubprocessTransport) -> int:
+def exit_status(transport: standard.SubprocessTransport) -> int | None:
+    """Reap the child; None while it runs, for an engine may tell of a descriptor once too often."""
     process = transport.process
     # Popen reads the status itself in poll(), wait() and send_signal().
     if process.returncode is not None:
         return process.returncode
     try:
-        _, status = os.waitpid(process.pid, 0)
+        pid, status = os.waitpid(process.pid, os.WNOHANG)
     except ChildProcessError:
         logger.warning(
             "child process pid %d exit status already read:  will report returncode %d", process.pid, STATUS_LOST
         )
         return STATUS_LOST
-    try:
-        return os.waitstatus_to_exitcode(status)
-    except ValueError:
-        # Neither exited nor killed, which waitpid(2) without WUNTRACED never says; the bare number helps whoever sees
-        # it.
-        return status
+    return os.waitstatus_to_exitcode(status) if pid else None

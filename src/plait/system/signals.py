@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, TypeVarTuple
 
 from plait import standard
+from plait.engine.contract import CallbackSource
 from plait.system.host import Host
 
 READ_SIZE = 4096
@@ -48,11 +49,13 @@ class SignalFactories(Host):
 
     _deliveries: dict[int, Delivery]
     _wakeup_pipe: tuple[int, int] | None  # read and write end, from the first run in the main thread until close
+    _wakeup_source: CallbackSource | None  # of its read end
     _wakeup_previous: int | None  # the wakeup descriptor found at the start of this run; None outside a run
 
     def _signals_init(self) -> None:
         self._deliveries = {}
         self._wakeup_pipe = None
+        self._wakeup_source = None
         self._wakeup_previous = None
 
     def add_signal_handler(self, sig: int, callback: Callable[[*Ts], Any], *args: *Ts) -> None:
@@ -94,7 +97,7 @@ class SignalFactories(Host):
             return
         if self._wakeup_pipe is None:
             self._wakeup_pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            self.add_reader(self._wakeup_pipe[0], self._signals_drain)
+            self._wakeup_source = self._arm(self._wakeup_pipe[0], self._signals_drain)
         # In a subinterpreter's main thread there are no signals either.
         with contextlib.suppress(ValueError):
             # A full pipe is no loss: it wakes the loop as well as one byte more would.
@@ -110,22 +113,29 @@ class SignalFactories(Host):
             # Somebody set another during the run, and still counts on it.
             signal.set_wakeup_fd(found)
 
-    def _signals_drain(self) -> None:
+    def _signals_drain(self, events: int) -> None:
         """The wakeup itself was the point: Python's handlers run on the way here."""
         assert self._wakeup_pipe is not None
-        with contextlib.suppress(BlockingIOError):
-            numbers = os.read(self._wakeup_pipe[0], READ_SIZE)
+        while True:
+            try:
+                numbers = os.read(self._wakeup_pipe[0], READ_SIZE)
+            except BlockingIOError:
+                return
             if self._wakeup_previous not in (None, NO_DESCRIPTOR):
                 # Whoever set a wakeup descriptor before us reads signal numbers from it.
                 with contextlib.suppress(OSError):
                     os.write(self._wakeup_previous, numbers)
 
+    def _close_wakeup_pipe(self) -> None:
+        if self._wakeup_pipe is None or self._wakeup_source is None:
+            return
+        self._disarm(self._wakeup_source)
+        for fd in self._wakeup_pipe:
+            os.close(fd)
+        self._wakeup_pipe = self._wakeup_source = None
+
     def _signals_close(self) -> None:
-        if self._wakeup_pipe is not None:
-            pipe, self._wakeup_pipe = self._wakeup_pipe, None
-            self.remove_reader(pipe[0])
-            os.close(pipe[0])
-            os.close(pipe[1])
+        self._close_wakeup_pipe()
         if sys.is_finalizing():
             if self._deliveries:
                 warnings.warn(
@@ -144,13 +154,10 @@ class SignalFactories(Host):
         ever run, give way to the default actions, so that terminate() and Ctrl-C end the child.
         """
         if self._wakeup_pipe is not None:
-            pipe, self._wakeup_pipe = self._wakeup_pipe, None
             found = signal.set_wakeup_fd(NO_DESCRIPTOR)
-            if found not in (NO_DESCRIPTOR, pipe[1]):
+            if found not in (NO_DESCRIPTOR, self._wakeup_pipe[1]):
                 signal.set_wakeup_fd(found)
-            self._forget_reader(pipe[0])
-            os.close(pipe[0])
-            os.close(pipe[1])
+            self._close_wakeup_pipe()
         self._wakeup_previous = None
         for sig, delivery in self._deliveries.items():
             if signal.getsignal(sig) is delivery:
