@@ -20,14 +20,15 @@ ROWS = [Row(f"{i}", i, 2, 3, 4, "f" * 64, "title", "söme 'summary'", 5, 1) for 
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[ModuleType, Any]]:
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres: servers.Server
+) -> Iterator[tuple[ModuleType, Any]]:
     """The module and its administration."""
     if request.param == "sqlite":
         with closing(sqlite.Administration(str(tmp_path / "found.sqlite"))) as administration:
             yield sqlite, administration
     else:
-        server: servers.Server = request.getfixturevalue("postgres")
-        address = f"postgresql://postgres@127.0.0.1:{server.port}/postgres"
+        address = f"postgresql://postgres@127.0.0.1:{postgres.port}/postgres"
         with closing(postgresql.Administration(address)) as found:
             yield postgresql, found
 
@@ -111,7 +112,7 @@ def test_rows_that_wait_for_the_writing_thread_are_written_together(tmp_path: Pa
 
         async def main() -> None:
             async with sqlite.LoopStore(address, 1) as store:
-                store.connection.set_trace_callback(began.append)
+                await store.loop.run_in_executor(store.thread, store.connection.set_trace_callback, began.append)
                 await asyncio.gather(*map(store.insert, ROWS))
 
         run(main())
