@@ -16,14 +16,17 @@ import re
 import signal
 import struct
 import sys
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
+from typing import BinaryIO
 
 import plait
 
 LINES_WAITING_MAX = 1000
 READ_BYTES = 64 * 1024
+LAST_BYTES_MAX = 1024 * 1024
 
 # From <sys/inotify.h>: what happens in a folder that can concern one of its files.
 IN_MODIFY, IN_MOVED_TO, IN_CREATE = 0x2, 0x80, 0x100
@@ -31,35 +34,33 @@ EVENT = struct.Struct("iIII")
 
 
 class Changes:
-    """Wakes those who wait for a change of a file, by inotify on the folders that the files are in."""
+    """Wakes those who follow a file whenever something changes in its folder, by inotify."""
 
     def __init__(self) -> None:
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.descriptor = self.check(self.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        self.folders: dict[int, Path] = {}
-        self.events: dict[Path, asyncio.Event] = {}
+        self.events: dict[int, list[asyncio.Event]] = defaultdict(list)
         asyncio.get_running_loop().add_reader(self.descriptor, self.read)
 
     def check(self, result: int) -> int:
         if result < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         return result
 
-    def watch(self, path: Path) -> asyncio.Event:
-        """An event that is set whenever the file may have changed."""
-        folder = os.fsencode(path.parent)
-        number = self.check(self.libc.inotify_add_watch(self.descriptor, folder, IN_MODIFY | IN_MOVED_TO | IN_CREATE))
-        self.folders[number] = path.parent
-        return self.events.setdefault(path, asyncio.Event())
+    def watch(self, folder: Path) -> asyncio.Event:
+        """An event that is set whenever a file in this folder may have changed."""
+        event = asyncio.Event()
+        mask = IN_MODIFY | IN_MOVED_TO | IN_CREATE
+        watch = self.check(self.libc.inotify_add_watch(self.descriptor, os.fsencode(folder), mask))
+        self.events[watch].append(event)
+        return event
 
     def read(self) -> None:
         data = os.read(self.descriptor, READ_BYTES)
         while data:
-            number, _, _, length = EVENT.unpack_from(data)
-            name = os.fsdecode(data[EVENT.size : EVENT.size + length].rstrip(b"\0"))
-            data = data[EVENT.size + length :]
-            if number in self.folders and (event := self.events.get(self.folders[number] / name)):
+            watch, _, _, name_length = EVENT.unpack_from(data)
+            data = data[EVENT.size + name_length :]
+            for event in self.events[watch]:
                 event.set()
 
     def close(self) -> None:
@@ -67,37 +68,41 @@ class Changes:
         os.close(self.descriptor)
 
 
-async def follow(path: Path, changes: Changes, last: int) -> AsyncIterator[str]:
+async def follow(path: Path, changes: Changes, last: int) -> AsyncGenerator[bytes, None]:
     """The last lines of a file and then each new one, for ever; a new file of that name is read from its start."""
-    changed = changes.watch(path)
-    file = None
-    lines = b""
+    changed = changes.watch(path.parent)
+    file = open_if_there(path)
+    rest = b""
     try:
+        if file is not None:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_BYTES_MAX))
+            *lines, rest = file.read().split(b"\n")
+            for line in lines[max(0, len(lines) - last) :]:
+                yield line
         while True:
             changed.clear()
-            if file is None and path.exists():
-                file = path.open("rb")
-                if last >= 0:
-                    for line in file.read().splitlines()[-last or sys.maxsize :]:
-                        yield line.decode(errors="replace")
-            last = -1
+            file = file or open_if_there(path)
             while file is not None:
-                lines += (data := file.read(READ_BYTES))
-                *complete, lines = lines.split(b"\n")
-                for line in complete:
-                    yield line.decode(errors="replace")
-                if data:
-                    continue
-                if replaced(file.fileno(), path, file.tell()):
-                    file.close()
-                    file = path.open("rb") if path.exists() else None
-                    lines = b""
-                else:
+                data = file.read(READ_BYTES)
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    yield line
+                if not data and not replaced(file.fileno(), path, file.tell()):
                     break
+                if not data:
+                    file.close()
+                    file, rest = open_if_there(path), b""
             await changed.wait()
     finally:
         if file is not None:
             file.close()
+
+
+def open_if_there(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
 
 
 def replaced(descriptor: int, path: Path, position: int) -> bool:
@@ -113,9 +118,11 @@ def replaced(descriptor: int, path: Path, position: int) -> bool:
 async def pick(
     path: Path, changes: Changes, last: int, pattern: re.Pattern[str], out: "asyncio.Queue[tuple[Path, str]]"
 ) -> None:
-    async for line in follow(path, changes, last):
-        if pattern.search(line):
-            await out.put((path, line))
+    async with aclosing(follow(path, changes, last)) as lines:
+        async for line in lines:
+            text = line.decode(errors="replace")
+            if pattern.search(text):
+                await out.put((path, text))
 
 
 async def show(
@@ -166,7 +173,9 @@ async def run(paths: list[Path], pattern: re.Pattern[str], last: int, through: s
 def main() -> int:
     parser = argparse.ArgumentParser(description="Follow log files as they grow, and pick out lines.")
     parser.add_argument("--match", default="", metavar="REGEX", help="only lines in which this is found")
-    parser.add_argument("--last", type=int, default=0, metavar="N", help="begin with the last N lines of each file")
+    parser.add_argument(
+        "--last", type=int, default=0, metavar="N", help="begin with the last N lines of each file, of its last MiB"
+    )
     parser.add_argument("--through", metavar="COMMAND", help="write the lines to this command instead of stdout")
     parser.add_argument("file", nargs="+", type=Path, help="need not exist yet, but its folder must")
     options = parser.parse_args()

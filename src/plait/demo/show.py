@@ -17,7 +17,7 @@ from typing import Protocol
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -159,9 +159,9 @@ def progress_bars(console: Console) -> Iterator[Callable[[str, int], Bar]]:
         yield start_line
         return
     columns = (
-        TextColumn("{task.description:21}"),
-        BarColumn(complete_style="magenta", finished_style="green"),
-        MofNCompleteColumn(),
+        TextColumn("{task.description:20}"),
+        BarColumn(style="dim", complete_style="magenta", finished_style="green"),
+        TextColumn("{task.completed:,} of {task.total:,}", justify="right"),
         TextColumn("{task.fields[word]:>9}"),
     )
     with Progress(*columns, console=console) as progress:
