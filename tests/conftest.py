@@ -11,6 +11,7 @@ import pytest
 
 import plait
 from plait.loop import Loop
+from plait.running import EngineName
 
 import leaks
 import servers
@@ -18,23 +19,26 @@ import servers
 T = TypeVar("T")
 
 # Taken out of the environment: each test of a loop names its engine itself.
-ENGINES = {"uring": ["uring"], "epoll": ["epoll"]}.get(os.environ.pop("PLAIT_ENGINE", "both"), ["uring", "epoll"])
+ENGINES: list[EngineName] = ["uring", "epoll"]
+if (chosen := os.environ.pop("PLAIT_ENGINE", "both")) != "both":
+    ENGINES = [name for name in ENGINES if name == chosen]
+    assert ENGINES, f"PLAIT_ENGINE={chosen}: the tests run on uring, on epoll, or on both"
 RUN_SECONDS = 30
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> EngineName:
     """Runs the test on each engine; programs that the test starts get it by PLAIT_ENGINE.
 
     An engine that cannot run here fails the test: both are promised wherever the tests run.
     """
     monkeypatch.setenv("PLAIT_ENGINE", request.param)
-    name: str = request.param
+    name: EngineName = request.param
     return name
 
 
 @pytest.fixture
-def loop(engine: str) -> Iterator[Loop]:
+def loop(engine: EngineName) -> Iterator[Loop]:
     """A new loop on each engine. At the end nothing may be left in it, and it is closed."""
     loop = plait.new_event_loop(engine=engine)
     try:
