@@ -32,12 +32,12 @@ def pinned(*wanted: int) -> Iterator[None]:
 
 
 def go_first(pid: int) -> None:
-    """Give a process, which must lead a session of its own, the highest ordinary priority, where we may (root)."""
-    # Both: sessions share a core evenly (autogroup), whatever the nice values of their processes.
+    """Let a process run before all ordinary ones, where we may (root).
+
+    Nice values do not do it: sessions share a core evenly (autogroup). The kernel keeps some time for the others.
+    """
     with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text("-20")
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, -20)
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
 
 
 class Turn:

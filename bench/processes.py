@@ -36,7 +36,6 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                start_new_session=True,  # a scheduling group of its own, see machine.go_first
             )
         self.pid = self._child.pid
         machine.go_first(self.pid)
