@@ -78,6 +78,37 @@ def test_a_source_armed_before_the_engine_opens_is_told(closed, pair):
         assert 0 == len(closed.sources)
 
 
+def test_a_users_descriptor_that_was_closed_meanwhile_keeps_nobody_from_opening(closed, pair):
+    """Its number may even be the next one that the engine itself gets."""
+    told = []
+    source = CallbackSource(pair[0].fileno(), told.append)
+    closed.arm(source, EPOLLOUT, True)
+    pair[0].close()
+    closed.open()
+    assert 0 == closed.wait(0)
+    closed.wake()
+    assert 0 == closed.wait(-1)
+    closed.disarm(source)
+    closed.wake()
+    assert 0 == closed.wait(-1)
+    assert [] == told
+
+
+def test_a_users_descriptor_that_became_a_file_meanwhile_keeps_nobody_from_opening(closed, pair):
+    told = []
+    source = CallbackSource(pair[0].fileno(), told.append)
+    closed.arm(source, EPOLLOUT, True)
+    with open(__file__) as regular:
+        os.dup2(regular.fileno(), source.fd)
+    closed.open()
+    assert 0 == closed.wait(0)
+    os.dup2(pair[1].fileno(), source.fd)
+    closed.arm(source, EPOLLOUT, True)
+    assert 1 == closed.wait(-1)
+    closed.disarm(source)
+    assert 1 == len(told)
+
+
 def test_an_engine_moves_to_another_thread(waiter, pair):
     told = []
     waiter.watch(pair[0], lambda events: told.append(threading.get_ident()))

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from select import EPOLLIN, EPOLLOUT
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 
 import pytest
 
@@ -115,6 +115,20 @@ def test_a_full_ring_is_closed(tiny):
 def test_the_ring_has_the_sizes_that_were_asked_for(tiny):
     assert (2, 4) == (tiny.entries, tiny.completions)
     assert "2 submissions, 4 completions" in tiny.features
+
+
+def test_a_descriptor_closed_before_it_was_disarmed_is_told_as_broken(ring):
+    """A mistake of the source's owner, who learns of it: without a word it would wait for ever."""
+    told = []
+    ours, theirs = socket.socketpair()
+    source = CallbackSource(ours.fileno(), told.append)
+    ring.arm(source, EPOLLIN, False)
+    ours.close()
+    ring.wait(-1)
+    assert [EPOLLIN | EPOLLERR | EPOLLHUP] == told
+    ring.disarm(source)
+    assert (0, {}) == (ring.in_flight, ring.sources)
+    theirs.close()
 
 
 # Operations.

@@ -10,10 +10,12 @@ cdef class EpollEngine(Engine):
     cdef int position, count
     cdef int idle                   # looks in a row that brought nothing
     cdef long long looked_ns        # when the kernel was asked last
+    cdef int rearm(self, Source source) except -1
     cdef int acquire(self) except -1
     cdef int release(self) noexcept
     cdef int close_descriptors(self) noexcept
     cdef int register(self, Source source, bint known) except -1
+    cdef bint owns(self, int fd) noexcept
     cdef int sleep(self, long long timeout_ns) except -1
     cdef int looked(self, int count) except -1
     cdef int tell(self) except -1

@@ -76,10 +76,19 @@ class EpollEngine(Engine):
             self.is_open = True
             self.forgotten = False
             for item in list(self.sources.values()):
-                self.register(cython.cast(Source, item), False)
+                self.rearm(cython.cast(Source, item))
         except BaseException:
             self.close()
             raise
+        return 0
+
+    def rearm(self, source):
+        try:
+            self.register(source, False)
+        except OSError as error:
+            if error.errno != errno.EBADF and error.errno != errno.EPERM:
+                raise
+            # The user has closed it since, and may have opened a file under its number: never told.
         return 0
 
     def acquire(self):
@@ -148,6 +157,8 @@ class EpollEngine(Engine):
     def register(self, source, known):
         if not known:
             source.slot = self.slots.take(cython.cast(cython.p_void, source), SOURCE)
+        if self.owns(source.fd):
+            raise cannot_wait_for(source.fd, errno.EBADF)
         flags: cython.uint = 0 if source.level else EPOLLET
         result: cython.int = plait_epoll_set(
             self.epoll, source.fd, source.events | flags, self.slots.key(source.slot), known
@@ -156,10 +167,15 @@ class EpollEngine(Engine):
             raise cannot_wait_for(source.fd, -result)
         return 0
 
+    def owns(self, fd):
+        """Closed by its user, a number may have become one of ours, which must not be changed in his name."""
+        return fd == self.epoll or fd == self.wake_fd
+
     def disarm(self, source):
         if self.drop(source) and self.is_open:
-            # Fails if a user has closed the descriptor already, which has unregistered it.
-            plait_epoll_ctl(self.epoll, EPOLL_CTL_DEL, source.fd, 0, 0)
+            if not self.owns(source.fd):
+                # Fails if a user has closed the descriptor already, which has unregistered it.
+                plait_epoll_ctl(self.epoll, EPOLL_CTL_DEL, source.fd, 0, 0)
             self.slots.release(source.slot)
         return 0
 

@@ -81,6 +81,7 @@ cdef class UringEngine(Engine):
     cdef int cancel(self, Operation operation) except -1
     cdef bint supports(self, unsigned char opcode) noexcept
 
+    cdef int rearm(self, Source source) except -1
     cdef int acquire(self) except -1
     cdef int settle(self) except -1
     cdef int cancel_all(self) except -1

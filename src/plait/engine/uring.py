@@ -160,14 +160,21 @@ class UringEngine(Engine):
             self.is_open = True
             self.forgotten = False
             for item in list(self.sources.values()):
-                source: Source = cython.cast(Source, item)
-                if source.level:
-                    self.watch_level(source, False)
-                else:
-                    self.watch(source)
+                self.rearm(cython.cast(Source, item))
         except BaseException:
             self.close()
             raise
+        return 0
+
+    def rearm(self, source):
+        if not source.level:
+            return self.watch(source)
+        try:
+            self.watch_level(source, False)
+        except OSError as error:
+            if error.errno != errno.EBADF and error.errno != errno.EPERM:
+                raise
+            # The user has closed it since, and may have opened a file under its number: never told, as with epoll.
         return 0
 
     def acquire(self):
@@ -351,7 +358,10 @@ class UringEngine(Engine):
                 raise no_descriptor(-self.nested, "epoll instance")
         if not known:
             source.slot = self.slots.take(cython.cast(cython.p_void, source), SOURCE)
-        result: cython.int = plait_epoll_set(self.nested, source.fd, source.events, self.slots.key(source.slot), known)
+        result: cython.int = -errno.EBADF
+        # Closed by the user, a number may have become one of ours.
+        if source.fd != self.nested and source.fd != self.wake_fd and source.fd != self.ring.fd:
+            result = plait_epoll_set(self.nested, source.fd, source.events, self.slots.key(source.slot), known)
         if result < 0:
             raise cannot_wait_for(source.fd, -result)
         if not self.nested_armed:
@@ -571,16 +581,18 @@ class UringEngine(Engine):
                 self.slots.release(index)
             return 0
         source: Source = cython.cast(Source, self.slots.table[index].owner)
-        if result < 0:
-            # The kernel gave the poll up (no memory, or a descriptor closed before it was disarmed). The owner finds out
-            # which as soon as it reads.
+        again: cython.bint = result == -errno.ENOMEM or result == -errno.EAGAIN or result == -errno.ECANCELED
+        if result < 0 and not again:
+            # Most likely the descriptor was closed before it was disarmed. The owner finds out as soon as it reads.
             source.slot = NO_SLOT
             self.slots.release(index)
             source.ready(EPOLLIN | EPOLLERR | EPOLLHUP)
             return 1
         if not more:
-            # A multishot poll ends when its completion did not fit into the ring. The slot and its key go on.
+            # A multishot poll ends when its completion did not fit into the ring, or for want of memory. Its slot goes on.
             plait_prepare_watch(self.entry(), source.fd, source.events, self.slots.key(index))
+            if again:
+                return 0
         source.ready(result)
         return 1
 
