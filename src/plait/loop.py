@@ -23,7 +23,6 @@ class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
         super().__init__()
         self._set_engine(chosen)
         self._net_init()
-        self._system_init()
         show_live_tasks(self)
 
     @property

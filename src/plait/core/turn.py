@@ -88,7 +88,7 @@ class Core:
         hooks = sys.get_asyncgen_hooks()
         self.open_engine()
         try:
-            self._signals_begin()
+            self._begin_run()
             self._set_coroutine_origin_tracking(self._debug)
             self.thread = PyThread_get_thread_ident()
             self._thread_id = threading.get_ident()
@@ -108,7 +108,7 @@ class Core:
             set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
-            self._signals_end()
+            self._end_run()
 
     def stop(self):
         """Stop after the turn that runs now."""
