@@ -139,6 +139,8 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
 
     _proc: "subprocess.Popen[bytes]"
     _exit_waiters: Any
+    _loop: Any
+    _pipes: Any
 
     def _start(self, args, shell, stdin, stdout, stderr, bufsize, **kwargs):  # type: ignore[no-untyped-def]
         # A real pipe for stdin, as asyncio has on Linux: a child can open it again as /dev/stdin, which a socket refuses.
@@ -152,6 +154,12 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
             bufsize=bufsize,
             **kwargs,
         )
+
+    def close(self) -> None:
+        """Up to 3.12.2 it closed its pipes' transports in a closed loop too, which fails (gh-114177)."""
+        if self._loop is not None and self._loop.is_closed():
+            self._pipes = {}
+        super().close()
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":

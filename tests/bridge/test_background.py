@@ -232,6 +232,52 @@ def test_cancelled_before_it_began_never_runs() -> None:
     assert [] == ran
 
 
+def test_cancelled_futures_are_done_for_concurrent_futures() -> None:
+    """wait() and as_completed() return, whether the task ran or not."""
+    go = threading.Event()
+    cleanup = Cleanup()
+    with plait.background() as portal:
+        running = portal.start(cleanup.work)
+        assert cleanup.began.wait(SECONDS)
+        busy = portal.start(go.wait)
+        waiting = portal.start(double, 1)
+        for future in (running, waiting):
+            assert future.cancel()
+        go.set()
+        assert {running, busy, waiting} == concurrent.futures.wait([running, busy, waiting], SECONDS).done
+
+
+def test_cancelling_again_lets_the_cleanup_go_on() -> None:
+    """Only the first cancel() reaches the task."""
+    cleanup = Cleanup()
+    with plait.background() as portal:
+        future = portal.start(cleanup.work)
+        assert cleanup.began.wait(SECONDS)
+        for _ in range(3):
+            assert future.cancel()
+            portal.call(asyncio.sleep, 0)
+    assert cleanup.clean
+
+
+def test_work_that_swallows_its_cancellation_is_cancelled_again_by_a_failing_body() -> None:
+    swallowed = threading.Event()
+
+    async def stubborn(began: threading.Event) -> None:
+        try:
+            await forever(began)
+        except asyncio.CancelledError:
+            swallowed.set()
+        await forever()
+
+    began = threading.Event()
+    with pytest.raises(ZeroDivisionError), plait.background() as portal:
+        future = portal.start(stubborn, began)
+        assert began.wait(SECONDS)
+        future.cancel()
+        assert swallowed.wait(SECONDS)
+        raise ZeroDivisionError
+
+
 def test_a_task_that_is_cancelled_inside_cancels_its_future() -> None:
     async def work() -> None:
         task = asyncio.current_task()

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+import plait
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 # Longer than any test may take: a child that must be ended by us.
@@ -385,6 +387,31 @@ assert popen.wait() == -signal.SIGKILL
     assert (b"", 0) == (done.stderr, done.returncode)
 
 
+def test_a_program_that_leaves_its_child_ends_without_a_word(engine: str) -> None:
+    """The transport is collected after its loop was closed: a warning where warnings are shown, no "Event loop is closed"."""
+    program = """
+import asyncio, gc, plait, warnings
+warnings.simplefilter("ignore", ResourceWarning)
+async def main():
+    return await asyncio.create_subprocess_exec("sleep", "600", stdin=-1, stdout=-1, stderr=-1)
+process = plait.run(main())
+del process
+gc.collect()
+"""
+    done = subprocess.run(python(program), stdout=PIPE, stderr=PIPE, timeout=30)
+    assert (b"", 0) == (done.stderr, done.returncode)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_in_debug_mode_too(engine: str, debug: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> tuple[bytes, int | None]:
+        child = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        out, _ = await child.communicate(b"debug")
+        return out, child.returncode
+
+    assert (b"debug", 0) == plait.run(main(), debug=debug)
+
+
 def test_no_thread_and_no_sigchld_handler(run: Run) -> None:
     """Waiting by pidfd needs neither, so it cannot collide with those of others."""
 
@@ -424,8 +451,6 @@ def test_many_one_after_another_leak_no_descriptor(run: Run) -> None:
 
 def test_in_a_thread_that_is_not_the_main_one(engine: str) -> None:
     """Without child watchers a loop in any thread can have children."""
-    import plait
-
     results: list[Any] = []
 
     async def main() -> int:

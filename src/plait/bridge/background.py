@@ -57,10 +57,11 @@ class BackgroundFuture(concurrent.futures.Future[T]):
         self._unseen: BaseException | None = None
 
     def cancel(self) -> bool:
-        """Cancel the task, or take it back if it has not begun. False when it has ended already."""
+        """Cancel the task, or take it back if it has not begun. False when it has ended already; once more changes nothing."""
+        again = self.cancelled()
         cancelled = super().cancel()
         job = self._job
-        if cancelled and job is not None:
+        if cancelled and not again and job is not None:
             job.portal._soon(job.cancel_task)
         return cancelled
 
@@ -109,7 +110,7 @@ class Job(Generic[T]):
         if self.portal._cancelling:
             self.future.cancel()
         if self.future.cancelled():
-            self.end()
+            self.cancelled()
             return
         try:
             value = self.context.run(self.function, *self.args, **self.kwargs)
@@ -127,8 +128,7 @@ class Job(Generic[T]):
     def mirror(self, task: "asyncio.Task[T]") -> None:
         """The task has ended: so does the future."""
         if task.cancelled():
-            self.future.cancel()
-            self.end()
+            self.cancelled()
         elif (error := task.exception()) is not None:
             self.portal._told(error)
             self.fail(error)
@@ -143,6 +143,12 @@ class Job(Generic[T]):
     def fail(self, error: BaseException) -> None:
         if self.future.set_running_or_notify_cancel():
             self.future._fail(error)
+        self.end()
+
+    def cancelled(self) -> None:
+        self.future.cancel()
+        # Only now do concurrent.futures.wait() and as_completed() take it for done.
+        self.future.set_running_or_notify_cancel()
         self.end()
 
     def end(self) -> None:
@@ -277,8 +283,10 @@ class Portal:
                 with self._lock:
                     jobs = list(self._jobs)
                 for job in jobs:
-                    job.future.cancel()
-                    job.cancel_task()
+                    if job.future.cancelled():
+                        job.cancel_task()  # it goes on though it was cancelled before
+                    else:
+                        job.future.cancel()
             self._stop_when_idle()
 
         self._soon(end)
