@@ -62,8 +62,8 @@ class Room:
                 writer.write(b"that name is taken\n")
             elif name:
                 await self.converse(Guest(name, writer), reader)
-        except (ConnectionError, ValueError):
-            pass  # it is gone, or sent a line without end
+        except (ConnectionError, ValueError, asyncio.CancelledError):
+            pass  # it is gone, or sent a line without end; or the server ends
         finally:
             self.conversations.discard(conversation)
             await close(writer)

@@ -6,6 +6,7 @@ Only the standard library is needed to start it; what a command needs beyond tha
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -49,7 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"plait {version('plait')}")
         return 0
     command: str = first.command
-    return COMMANDS[command][1](given[1:])
+    if command == "run":
+        return run(given[1:])
+    try:
+        status = COMMANDS[command][1](given[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has had enough; what is left in the buffer goes nowhere, without a word at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
 
 
 def run(given: list[str]) -> int:
