@@ -68,6 +68,11 @@ check: build  ## lint, format, strict types, layers
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_layering.py
 
+.PHONY: format
+format: build  ## writes what `make check` asks for, as far as ruff can
+	@$(BIN)/ruff check -q --fix
+	@$(BIN)/ruff format -q
+
 .PHONY: bench
 bench: $(BIN)/installed-bench build  ## the figures of the README, against asyncio and uvloop in one run
 	@$(BIN)/python -m bench $(ARGS)
