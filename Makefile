@@ -35,50 +35,62 @@ $(BIN)/installed: pyproject.toml setup.py
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) 'setuptools>=77' 'Cython>=3.2'
 	@# The extensions are left to the next step, which compiles only what has changed.
-	@PLAIT_BUILD=none $(PIP) -e '.[dev]'
+	@PLAIT_BUILD=none $(PIP) -e '.[demo]'
 	@touch $@
 
-$(BIN)/built: $(BIN)/installed $(SOURCES)
+# The C that Cython writes is the same for every Python, and depends on the directives in setup.py.
+build/cython/current: setup.py
+	@rm -rf build/cython
+	@mkdir -p build/cython
+	@touch $@
+
+$(BIN)/built: setup.py build/cython/current $(SOURCES) | $(BIN)/installed
 	@echo "compiling for $(VENV)"
-	@mkdir -p build
-	@$(if $(filter $(BIN)/installed,$?),CYTHON_FORCE_REGEN=1) $(BIN)/python setup.py -q build_ext --inplace \
-	    $(if $(filter $(BIN)/installed,$?),--force) -j 2 >build/log 2>&1 || { cat build/log; exit 1; }
+	@$(BIN)/python setup.py -q build_ext --inplace -j 2 $(if $(filter setup.py,$?),--force) >build/log 2>&1 \
+	    || { cat build/log; exit 1; }
 	@touch $@
 
-$(BIN)/installed-bench: $(BIN)/installed
-	@PLAIT_BUILD=none $(PIP) -e '.[bench]'
+$(BIN)/installed-%: $(BIN)/installed
+	@echo "adding what $* needs"
+	@PLAIT_BUILD=none $(PIP) -e '.[$*]'
 	@touch $@
 
 .PHONY: build
-build: $(BIN)/built  ## the environment, with plait compiled in place
+build: $(BIN)/built  ## the environment with what the demo needs, and plait compiled in place
 
 .PHONY: demo
 demo: build  ## the main job: a few thousand real files, five ways; ARGS='--help' tells its options
 	@$(BIN)/plait demo $(ARGS)
 
 .PHONY: test
-test: build  ## all tests; ARGS='-k name' chooses
+test: $(BIN)/installed-test build  ## all tests; ARGS='-k name' chooses
 	@tests/debian-packages
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: check
-check: build  ## lint, format, strict types, layers
+check: $(BIN)/installed-dev build  ## lint, format, strict types, layers
 	@$(BIN)/ruff check -q
 	@$(BIN)/ruff format -q --check
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_layering.py
+
+.PHONY: format
+format: $(BIN)/installed-dev  ## writes what `make check` asks for, as far as ruff can
+	@$(BIN)/ruff check -q --fix
+	@$(BIN)/ruff format -q
 
 .PHONY: bench
 bench: $(BIN)/installed-bench build  ## the figures of the README, against asyncio and uvloop in one run
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: wheel
-wheel: build  ## the source archive, and from it a wheel, in dist/
+wheel: $(BIN)/installed-dev  ## the source archive, and from it a wheel, in dist/
+	@mkdir -p build
 	@$(BIN)/python -m build --no-isolation >build/log 2>&1 || { cat build/log; exit 1; }
 	@ls dist/plait-*
 
 .PHONY: debug
-debug: $(BIN)/built  ## tests on a build with assertions, bounds checks and debug allocators, in build/debug
+debug: $(BIN)/installed-test  ## tests on a build with assertions, bounds checks and debug allocators, in build/debug
 	@tests/debian-packages
 	@mkdir -p build/debug
 	@PLAIT_BUILD=debug $(BIN)/python setup.py -q build --build-base build/debug-work --build-lib build/debug \

@@ -14,12 +14,12 @@ import anyio
 import anyio.from_thread
 import anyio.to_process
 import anyio.to_thread
+import programs
 import pytest
 from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 import plait
-import programs
 
 import servers
 

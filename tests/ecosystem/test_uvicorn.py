@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import programs
 import pytest
 import websockets
-
-import programs
 
 import servers
 
