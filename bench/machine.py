@@ -22,22 +22,19 @@ def cores() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def pinned(*wanted: int) -> Iterator[None]:
-    """What is started inside runs on these cores."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, wanted)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def go_first(pid: int) -> None:
-    """Let a process run before all ordinary ones, where we may (root).
+    """What is started inside runs on these cores, and before all ordinary processes where we may do that (root).
 
     Nice values do not do it: sessions share a core evenly (autogroup). The kernel keeps some time for the others.
     """
+    cores, policy, parameter = os.sched_getaffinity(0), os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setaffinity(0, wanted)
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameter)
+        os.sched_setaffinity(0, cores)
 
 
 class Turn:

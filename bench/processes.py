@@ -1,6 +1,7 @@
 """Processes that are measured or that measure: started on their core, heard by line, stopped for sure."""
 
 import os
+import re
 import select
 import subprocess
 import sys
@@ -38,7 +39,6 @@ class Process:
                 stderr=self._errors,
             )
         self.pid = self._child.pid
-        machine.go_first(self.pid)
 
     def ask(self, line: str, seconds: float) -> str:
         assert self._child.stdin is not None
@@ -74,10 +74,11 @@ class Process:
         self._errors.close()
 
     def last_words(self, what: str) -> str:
-        """`what` happened, and the last line of the child's standard error."""
+        """`what` happened, and the exception or the last line of the child's standard error."""
         self._errors.seek(0)
         words = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"{self._name}: {what}" + (f": {words[-1]}" if words else "")
+        raised = [line for line in words if re.match(r"[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
+        return f"{self._name}: {what}" + (f": {(raised or words)[-1]}" if words else "")
 
     def __enter__(self) -> Self:
         return self

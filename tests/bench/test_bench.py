@@ -125,12 +125,12 @@ class TestMachine:
             turn.give()
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def test_pinning_ends_with_its_block(self) -> None:
-        before = os.sched_getaffinity(0)
+    def test_pinning_and_priority_end_with_their_block(self) -> None:
+        before = os.sched_getaffinity(0), os.sched_getscheduler(0)
         first, _ = machine.cores()
         with machine.pinned(first):
             assert {first} == os.sched_getaffinity(0)
-        assert before == os.sched_getaffinity(0)
+        assert before == (os.sched_getaffinity(0), os.sched_getscheduler(0))
 
     def test_a_process_that_ends_says_its_last_words(self) -> None:
         said = pytest.raises(ProcessError, match="No module named 'no_such_module'")
