@@ -67,7 +67,7 @@ def test_futures(module: Any, subject: Subject) -> None:
     case = module.test_utils.TestCase
 
     def new_future(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return subject.future_class(*args, **{"loop": getattr(self, "loop", None), **kwargs})
+        return subject.future_class(*args, **kwargs)
 
     shared = {"cls": subject.future_class, "subject": subject, "_new_future": new_future}
     add(module, "SubjectFutureTests", (RealClock, module.BaseFutureTests, case), **shared)

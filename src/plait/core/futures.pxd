@@ -31,6 +31,7 @@ cdef class Future(Runnable):
     cdef object make_cancelled_error(self)
     cdef int report_unretrieved(self) except -1
     cdef int begin_await(self) except -1
+    cdef int check_ready(self) except -1
 
 cdef class FutureIterator:
     cdef Future future

@@ -168,12 +168,20 @@ class Future:
         self.log_traceback = False
         return self.finish_cancelled(msg)
 
+    def check_ready(self):
+        """Future.__new__ without __init__ must fail, not crash."""
+        if self._loop is None:
+            raise RuntimeError("Future object is not initialized.")
+        return 0
+
     def finish(self, value):
+        self.check_ready()
         self.result_value = value
         self.state = State.FINISHED
         return self.schedule_callbacks()
 
     def finish_failed(self, exception):
+        self.check_ready()
         self.result_value = exception
         self.exception_traceback = exception.__traceback__
         self.failed = True
@@ -184,6 +192,7 @@ class Future:
     def finish_cancelled(self, message):
         if self.state != State.PENDING:
             return False
+        self.check_ready()
         self.state = State.CANCELLED
         self._cancel_message = message
         self.schedule_callbacks()
@@ -206,6 +215,7 @@ class Future:
 
     def add_done_callback(self, fn, /, *, context=None):
         """Call fn(future) in `context` (default: a copy of the current one) once it is done, by the loop, soon."""
+        self.check_ready()
         if context is None:
             context = PyContext_CopyCurrent()
         if self.state != State.PENDING:
@@ -220,6 +230,7 @@ class Future:
 
     def remove_done_callback(self, fn, /):
         """Remove all of this callback; returns how many there were."""
+        self.check_ready()
         removed: cython.Py_ssize_t = 0
         if self.waiter is not None and not self.waiter_is_task and self.waiter == fn:
             self.waiter = None
