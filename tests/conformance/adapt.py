@@ -69,9 +69,12 @@ def test_futures(module: Any, subject: Subject) -> None:
     def new_future(self: Any, *args: Any, **kwargs: Any) -> Any:
         return subject.future_class(*args, **kwargs)
 
+    def new_future_in_loop(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return subject.future_class(*args, **{"loop": self.loop, **kwargs})
+
     shared = {"cls": subject.future_class, "subject": subject, "_new_future": new_future}
     add(module, "SubjectFutureTests", (RealClock, module.BaseFutureTests, case), **shared)
-    add(module, "SubjectDoneCallbackTests", (RealClock, module.BaseFutureDoneCallbackTests, case), **shared)
+    add(module, "SubjectDoneCallbackTests", (RealClock, module.BaseFutureDoneCallbackTests, case), **{**shared, "_new_future": new_future_in_loop})
 
 
 def test_futures2(module: Any, subject: Subject) -> None:
