@@ -45,6 +45,8 @@ class Future:
         self.setup(get_event_loop() if loop is None else loop)
 
     def setup(self, loop):
+        if self._loop is not None:  # as asyncio from 3.15; a task that starts twice would stand twice in the loop's lists
+            raise RuntimeError(f"{type(self).__name__} object is already initialized")
         self._loop = loop
         if loop._debug:
             self._source_traceback = extract_stack(sys._getframe(0))
