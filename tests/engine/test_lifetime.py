@@ -129,6 +129,25 @@ def test_an_engine_moves_to_another_thread(waiter, pair):
     waiter.until(lambda: len(told) == 3)
 
 
+def test_an_engine_is_opened_again_by_the_next_thread_without_being_closed(closed, pair):
+    """A loop that runs in one thread after another. The next thread often has the identity of the one that ended."""
+    told = []
+    closed.arm(CallbackSource(pair[0].fileno(), told.append), EPOLLIN, False)
+
+    def run() -> None:
+        closed.open()
+        heard = len(told)
+        pair[1].send(b"a")
+        while len(told) == heard:
+            closed.wait(-1)
+        closed.flush()
+
+    for _ in range(20):
+        in_thread(run)
+    run()
+    assert 21 <= len(told)
+
+
 def test_an_engine_whose_thread_has_ended_is_closed_by_another(waiter, pair):
     """A loop of a background thread, closed by the main thread after its end. The peer sees the end, and nothing hangs."""
     waiter.engine.close()

@@ -1,8 +1,8 @@
 """What an engine is: something that waits, and tells what happened.
 
-An engine lives in one thread. `open` acquires its kernel objects in the thread that is going to wait; `close` gives them
-back; between the two, sources may be armed and disarmed. Arming on a closed engine is allowed: the source is remembered and armed
-by `open`, so that a loop can be prepared in one thread and run in another.
+An engine lives in one thread. `open` acquires its kernel objects in the thread that is going to wait, and moves an engine that is
+open in another thread; `close` gives them back; between the two, sources may be armed and disarmed. Arming on a closed engine is
+allowed: the source is remembered and armed by `open`, so that a loop can be prepared in one thread and run in another.
 
 `wait(timeout_ns)` is the only call that sleeps: -1 for ever, 0 never, else at most so many nanoseconds (never less because
 of rounding; it may return early with nothing told, so the caller looks at its own clock). It submits what is queued, gathers

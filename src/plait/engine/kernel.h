@@ -41,6 +41,12 @@ static inline long long plait_now_ns(void)
     return (long long)now.tv_sec * PLAIT_NS_PER_S + now.tv_nsec;
 }
 
+/* Not pthread_self(): that one is given to the next thread as soon as its thread has ended, and the kernel tells them apart. */
+static inline int plait_thread(void)
+{
+    return (int)syscall(SYS_gettid);
+}
+
 static inline int plait_epoll_create(void)
 {
     int fd = epoll_create1(EPOLL_CLOEXEC);

@@ -18,6 +18,7 @@ cdef extern from "kernel.h" nogil:
         long long tv_nsec
     plait_timespec make_timespec "plait_timespec"(long long ns)
     long long plait_now_ns()
+    int plait_thread()
     int plait_epoll_create()
     int plait_eventfd()
     void plait_eventfd_write(int fd)

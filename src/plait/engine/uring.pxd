@@ -61,7 +61,7 @@ cdef extern from "uring.h" nogil:
 cdef class UringEngine(Engine):
     cdef plait_ring ring
     cdef readonly unsigned int entries, completions, flags      # what is asked of io_uring_setup
-    cdef unsigned long thread               # that opened it; with SINGLE_ISSUER the kernel refuses all others
+    cdef int thread                         # that opened it (gettid); with SINGLE_ISSUER the kernel refuses all others
     cdef int wake_fd
     cdef bint wake_armed                    # the kernel owes a completion for the wake descriptor
     cdef int nested                         # epoll instance for users' descriptors, itself watched by the ring; -1 until needed

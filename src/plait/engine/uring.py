@@ -34,6 +34,7 @@ from cython.cimports.plait.engine.kernel import (
     plait_eventfd,
     plait_eventfd_write,
     plait_pollable,
+    plait_thread,
 )
 from cython.cimports.plait.engine.slots import OPERATION, SOURCE, Slot, Slots
 from cython.cimports.plait.engine.uring import (
@@ -154,7 +155,9 @@ class UringEngine(Engine):
 
     def open(self):
         if self.is_open:
-            return 0
+            if self.thread == plait_thread():
+                return 0
+            self.close()
         try:
             self.acquire()
             self.is_open = True
