@@ -31,20 +31,22 @@ extensions = [
     if BUILD != "none"
 ]
 
-setup(
-    ext_modules=cythonize(
-        extensions,
-        build_dir="build/cython-debug" if DEBUG else "build/cython",
-        nthreads=os.cpu_count() or 1,
-        annotate=bool(os.environ.get("PLAIT_ANNOTATE")),
-        compiler_directives={
-            "language_level": 3,
-            "initializedcheck": DEBUG,
-            "cdivision": True,
-            # None where an object of ours is expected raises instead of reading wild memory; a compare each.
-            "nonecheck": True,
-            "embedsignature": False,
-            "binding": True,
-        },
+# From Python 3.14 on the processes that Cython translates in import this file again.
+if __name__ == "__main__":
+    setup(
+        ext_modules=cythonize(
+            extensions,
+            build_dir="build/cython-debug" if DEBUG else "build/cython",
+            nthreads=os.cpu_count() or 1,
+            annotate=bool(os.environ.get("PLAIT_ANNOTATE")),
+            compiler_directives={
+                "language_level": 3,
+                "initializedcheck": DEBUG,
+                "cdivision": True,
+                # None where an object of ours is expected raises instead of reading wild memory; a compare each.
+                "nonecheck": True,
+                "embedsignature": False,
+                "binding": True,
+            },
+        )
     )
-)

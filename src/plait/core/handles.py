@@ -41,15 +41,19 @@ class Handle:
             return 0
         callback = self._callback
         args: tuple = self._args
+        failure = None
         PyContext_Enter(self._context)
         try:
             plait_call(callback, args)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            self.failed(exc)
+            failure = exc
         finally:
             PyContext_Exit(self._context)
+        if failure is not None:
+            # Outside, for from 3.12 on the exception handler is called in the handle's context, which cannot be entered twice.
+            self.failed(failure)
         return 0
 
     def _run(self):
