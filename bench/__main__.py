@@ -122,7 +122,7 @@ def show(results: Results, options: argparse.Namespace) -> None:
         options.svg.parent.mkdir(parents=True, exist_ok=True)
         options.svg.write_text(picture.svg(results))
     for path in options.write:
-        path.write_text(report.replace_between_markers(path.read_text(), text))
+        path.write_text(report.write_between_markers(path.read_text(), results))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         for path in options.write:
-            report.replace_between_markers(path.read_text(), "")
+            report.write_between_markers(path.read_text(), Results("", [], machine.describe()))
         results = Results.load(options.report) if options.report else measure(options, select(options.rows))
     except (LookupError, BuildError, ValueError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)

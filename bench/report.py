@@ -1,5 +1,6 @@
 """The results as Markdown."""
 
+import re
 from collections.abc import Sequence
 
 from bench.loops import FLOORS
@@ -7,7 +8,8 @@ from bench.results import Results
 from bench.rows import Row
 from bench.stats import DISTURBED, Sample, median_rate, spread
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+MARKERS = re.compile(r"(<!-- bench:begin( ratios)? -->\n).*?(<!-- bench:end -->)", re.DOTALL)
+"""Where a file wants the tables; with `ratios`, the short one."""
 
 LABELS = {
     "c-epoll": "C, epoll",
@@ -58,22 +60,50 @@ def disturbed(results: Results) -> tuple[int, int]:
     return sum(x.disturbed for x in every), len(every)
 
 
+def about(results: Results) -> list[str]:
+    """The machine, the versions and the number of rounds."""
+    m = results.machine
+    rounds = max((len(xs) for row in results.samples.values() for xs in row.values()), default=0)
+    parts = [f"{m['processor']}, {m['cores']} cores", f"Linux {m['kernel']} {m['machine']}", m["python"]]
+    parts += [f"{package} {version}" for package, version in results.versions.items()]
+    line = ", ".join([*parts, m["date"]]) + f". Interleaved rounds: {rounds}."
+    quick = ["A quick run: it shows that everything works, and says nothing about speed.", ""] if results.quick else []
+    return [*quick, line, ""]
+
+
+def ratios(results: Results) -> str:
+    """The short table: speed only."""
+    floors = {f.name for f in FLOORS}
+    others = [s for s in results.subjects if s != results.base]
+    base = label(results.base)
+    lines = [
+        *about(results),
+        f"Speed with {base} as 1: 2.00 is half the cost (medians; TCP by the server's CPU time per message).",
+        "",
+        f"| | {base} | " + " | ".join(label(s) for s in others) + " |",
+        "|---|" + "--:|" * (1 + len(others)),
+    ]
+    for row in results.rows():
+        cost = spread(results.of(row.name, results.base))
+        cells = [f"{number(cost.median)} {row.unit}" if cost else ""]
+        for subject in others:
+            found = results.ratio(row.name, subject)
+            emphasis = "" if subject in floors or subject == "asyncio" else "**"
+            cells.append(f"{emphasis}{found.median:.2f}{emphasis}" if found else "")
+        lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def markdown(results: Results) -> str:
     """The tables, with what is needed to read them."""
     floors = {f.name for f in FLOORS}
     loops = [s for s in results.subjects if s not in floors]
     tcp = [row for row in results.rows() if row.kind == "tcp"]
     other = [row for row in results.rows() if row.kind != "tcp"]
-    m = results.machine
-    rounds = max((len(xs) for row in results.samples.values() for xs in row.values()), default=0)
-    lines = []
-    if results.quick:
-        lines += ["A quick run: it shows that everything works, and says nothing about speed.", ""]
-    lines += [
-        f"{m['processor']}, {m['cores']} cores, Linux {m['kernel']} {m['machine']}, {m['python']}, {m['date']}"
-        + "".join(f", {k} {v}" for k, v in results.versions.items())
-        + f". {rounds} interleaved rounds. **Bold**: speed with {results.base} as 1 "
-        "(2.00 is half the cost; median of the rounds' ratios, quartiles in brackets).",
+    lines = [
+        *about(results),
+        f"**Bold**: speed with {results.base} as 1: 2.00 is half the cost. It is the median of the rounds' ratios, "
+        "with their quartiles in brackets.",
         "",
     ]
     if tcp:
@@ -108,13 +138,26 @@ def check(results: Results) -> str:
             lines.append(f"| {row.name} | {subject} | {aim:.2f} | {measured} | {percent} | {met} |")
     if results.base != "uvloop":
         lines += ["", f"The aims are ratios to uvloop; these are ratios to {results.base}."]
+    known = (*LABELS, "plait", "asyncio", results.base)
+    peers = [s for s in results.subjects if s not in known and "plait-uring" in results.subjects]
+    lines += [line for peer in peers for line in ("", against(results, peer))]
     return "\n".join(lines) + "\n"
 
 
-def replace_between_markers(text: str, new: str) -> str:
-    """`text` with what stands between the two bench markers replaced. Raises ValueError without them."""
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"it has no lines {BEGIN} and {END}")
-    return f"{head}{begin}\n{new.rstrip()}\n{end}{tail}"
+def against(results: Results, peer: str) -> str:
+    """In which rows plait stays behind another loop."""
+    found = {row.name: results.ratio(row.name, "plait-uring", peer) for row in results.rows()}
+    behind = [f"{name} {s.median:.2f} ({s.low:.2f}-{s.high:.2f})" for name, s in found.items() if s and s.median < 1]
+    return f"Behind {peer}: {', '.join(behind) or 'in no row'}."
+
+
+def write_between_markers(text: str, results: Results) -> str:
+    """`text` with the tables between its bench markers. Raises ValueError without them."""
+
+    def tables(found: re.Match[str]) -> str:
+        new = ratios(results) if found[2] else markdown(results)
+        return f"{found[1]}{new}{found[3]}"
+
+    if not MARKERS.search(text):
+        raise ValueError("it has no lines <!-- bench:begin --> and <!-- bench:end -->")
+    return MARKERS.sub(tables, text)

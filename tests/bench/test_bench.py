@@ -280,4 +280,18 @@ class TestReport:
 
     def test_the_document_has_the_markers(self) -> None:
         page = (ROOT / "docs" / "benchmarks.md").read_text()
-        assert "new" in report.replace_between_markers(page, "new")
+        assert "**1.25** (1.25-1.25)<br>3.2 us" in report.write_between_markers(page, sample_results())
+
+    def test_markers_may_ask_for_the_short_table(self) -> None:
+        page = "a\n<!-- bench:begin ratios -->\nold\n<!-- bench:end -->\nz\n"
+        written = report.write_between_markers(page, sample_results())
+        assert "| TCP echo, 1 KiB x 10 | 4 us | **1.25** | 1.25 | 1.29 |" in written
+        assert written.startswith("a\n<!-- bench:begin ratios -->\n")
+        assert written.endswith("\n<!-- bench:end -->\nz\n")
+
+    def test_check_names_the_rows_behind_another_peer(self) -> None:
+        results = sample_results()
+        results.subjects.append("zuvloop")
+        for cost in (2.0, 2.0, 2.0):
+            results.add("tcp-1k-x10", "zuvloop", Sample(cost))
+        assert "Behind zuvloop: tcp-1k-x10 0.62 (0.62-0.62)." in report.check(results)
