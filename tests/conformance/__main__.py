@@ -36,10 +36,13 @@ class Outcome:
     seconds: float = 0.0
     ended: bool = False
     running: str | None = None
+    took_s: dict[str, float] = field(default_factory=dict)
 
-    def take(self, event: dict[str, str]) -> None:
+    def take(self, event: dict[str, Any]) -> None:
         name, test, text = event["event"], event["test"], event["text"]
         self.running = test if name == "start" else None
+        if name in ("passed", "failed"):
+            self.took_s[test] = event["took_s"]
         if name == "passed":
             self.passed.append(test)
         elif name == "skipped":
@@ -111,10 +114,10 @@ def run_module(module: str, options: argparse.Namespace) -> Outcome:
             )
             for line in events.read_text().splitlines() if events.exists() else ():
                 outcome.take(json.loads(line))
-        if not outcome.ended:
-            end = child.stdout[-6000:]
-            culprit = outcome.running or f"{module} (no test ran)"
-            outcome.failed[culprit] = f"the process ended with status {child.returncode}\n{end}"
+        if child.returncode != 0 or not outcome.ended:
+            where = "at the end" if outcome.ended else "between tests"
+            culprit = outcome.running or f"{module} ({where})"
+            outcome.failed[culprit] = f"{child.stdout[-6000:]}\nthe process ended with status {child.returncode}"
             outcome.ended = outcome.running is None
     outcome.seconds = time.monotonic() - began
     return outcome
@@ -130,6 +133,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--excluded", action="store_true", help="run what not_applicable.txt excludes, and nothing else")
     parser.add_argument("--limit", type=float, default=30, help="seconds that one test may take (default: %(default)g)")
     parser.add_argument("--jobs", type=int, default=2, help="modules at a time (default: %(default)d)")
+    parser.add_argument("--durations", type=int, default=0, metavar="N", help="show the N slowest tests")
     parser.add_argument("-q", dest="quiet", action="store_true", help="no tracebacks")
     return parser.parse_args(arguments)
 
@@ -151,6 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
     for test, text in failed.items():
         last = text.strip().rpartition("\n")[2]
         print(f"FAILED {test}: {last}" if options.quiet else f"\n=== FAILED {test}\n{text}")
+    took_s = {test: seconds for outcome in outcomes for test, seconds in outcome.took_s.items()}
+    for test in sorted(took_s, key=lambda name: -took_s[name])[: options.durations]:
+        print(f"{took_s[test]:8.2f} s  {test}")
     passed = sum(len(outcome.passed) for outcome in outcomes)
     print(f"{passed} passed, {len(failed)} failed")
     return 1 if failed else 0

@@ -7,6 +7,7 @@ import faulthandler
 import importlib
 import json
 import sys
+import time
 import traceback
 import unittest
 from collections.abc import Iterable, Iterator
@@ -36,21 +37,24 @@ class Events(unittest.TestResult):
         super().__init__()
         self.out = out
         self.limit_s = limit_s
-        self.open_case: str | None = None
         self.failed = False
+        self.began = 0.0
 
     def tell(self, event: str, case: Any, text: str = "") -> None:
         name = case if isinstance(case, str) else short_id(case)
-        print(json.dumps({"event": event, "test": name, "text": text}), file=self.out, flush=True)
+        took_s = round(time.monotonic() - self.began, 3)
+        print(json.dumps({"event": event, "test": name, "text": text, "took_s": took_s}), file=self.out, flush=True)
 
     def startTest(self, test: Any) -> None:
         super().startTest(test)
         faulthandler.dump_traceback_later(self.limit_s, exit=True)
         self.failed = False
+        self.began = time.monotonic()
         self.tell("start", test)
 
     def stopTest(self, test: Any) -> None:
-        faulthandler.cancel_dump_traceback_later()
+        # Also for what happens between two tests, and at the end of the process.
+        faulthandler.dump_traceback_later(self.limit_s, exit=True)
         super().stopTest(test)
 
     def addSuccess(self, test: Any) -> None:
@@ -84,6 +88,8 @@ class Events(unittest.TestResult):
 def main() -> None:
     name, events_path = sys.argv[1:]
     options = json.load(sys.stdin)
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(options["limit_s"], exit=True)
     from test import support
 
     # Nothing outside this machine; the other resources are memory and processor time.
