@@ -272,8 +272,11 @@ def make_ssl_protocol(
     )
 
 
-class DatagramTransport(selector_events._SelectorDatagramTransport):
-    """asyncio's own, which needs of its loop no more than the readers and writers of descriptors; but repr() asks a selector."""
+class DatagramTransport(selector_events._SelectorDatagramTransport, transports.DatagramTransport):
+    """asyncio's own, which needs of its loop no more than the readers and writers of descriptors; but repr() asks a selector.
+
+    Up to 3.11 it was no asyncio.DatagramTransport.
+    """
 
     def __repr__(self) -> str:
         state = " closed" if self._sock is None else " closing" if self._closing else ""

@@ -930,7 +930,7 @@ class Stream(Source):
             info.append("closing")
         info.append(f"fd={self.fd}")
         if not self.lost:
-            info.append(f"read={'polling' if self.engine is not None and self.is_reading() else 'idle'}")
+            info.append(f"read={'polling' if self.is_reading() else 'idle'}")
             info.append(f"write=<{'polling' if self.blocked else 'idle'}, bufsize={self.queued}>")
         return f"<{' '.join(info)}>"
 
