@@ -6,7 +6,7 @@ import socket
 import tempfile
 
 import pytest
-from peers import Noting, connected, serving
+from net.peers import Noting, connected, serving
 
 
 def silent_address():

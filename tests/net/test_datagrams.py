@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from peers import Noting
+from net.peers import Noting
 
 
 class Datagrams(asyncio.DatagramProtocol):

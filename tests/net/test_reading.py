@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 import pytest
-from peers import Buffered, Noting, connected, read_all, reset, serving
+from net.peers import Buffered, Noting, connected, read_all, reset, serving
 
 
 def test_nothing_is_received_while_reading_is_paused(run):

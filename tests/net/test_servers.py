@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 import pytest
-from peers import Noting, read_all, reset, serving
+from net.peers import Noting, read_all, reset, serving
 
 CONNECTIONS = 10_000
 

@@ -5,7 +5,7 @@ import socket
 import ssl
 
 import pytest
-from peers import pair, read_all, read_exactly
+from net.peers import pair, read_all, read_exactly
 
 
 @pytest.fixture

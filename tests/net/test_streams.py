@@ -10,7 +10,7 @@ import warnings
 import weakref
 
 import pytest
-from peers import Buffered, Echo, Noting, connected, read_exactly, serving
+from net.peers import Buffered, Echo, Noting, connected, read_exactly, serving
 
 import plait
 

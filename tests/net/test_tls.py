@@ -5,7 +5,7 @@ import ssl
 
 import pytest
 import trustme
-from peers import Echo, Noting, connected, read_all, serving
+from net.peers import Echo, Noting, connected, read_all, serving
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import collections
 import socket
 
 import pytest
-from peers import Noting, connected, read_all, read_exactly, reset, serving
+from net.peers import Noting, connected, read_all, read_exactly, reset, serving
 
 
 async def packets(sock, size):
