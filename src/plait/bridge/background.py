@@ -17,6 +17,7 @@ up.
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -41,6 +42,13 @@ Ts = TypeVarTuple("Ts")
 logger = logging.getLogger("plait")
 
 EXIT_GRACE_S = 5.0
+WAIT_SLICE_S = 0.2
+
+
+def wait_until(event: threading.Event) -> None:
+    """Wait for it, in slices: CPython may lose a Ctrl-C between its last look for signals and a wait without an end, till the wait ends."""
+    while not event.wait(WAIT_SLICE_S):
+        pass
 
 
 class BackgroundFuture(concurrent.futures.Future[T]):
@@ -76,6 +84,10 @@ class BackgroundFuture(concurrent.futures.Future[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end and return what the task raised, or None; TimeoutError after so many seconds."""
+        if timeout is None:
+            while not self.done():
+                with contextlib.suppress(TimeoutError):
+                    super().exception(WAIT_SLICE_S)
         error = super().exception(timeout)
         self._unseen = None
         return error
@@ -207,7 +219,7 @@ class Portal:
             # Interrupted here, or ended there: in the first case the task is ended too, so that nothing goes on unseen.
             if not job.ended.is_set():
                 job.future.cancel()
-                job.ended.wait()
+                wait_until(job.ended)
             raise
         finally:
             del job
@@ -339,9 +351,9 @@ class Background:
         portal.thread = threading.Thread(target=self._main, args=(portal,), name=self._name, daemon=True)
         portal.thread.start()
         try:
-            self._started.wait()
+            wait_until(self._started)
         except BaseException:
-            self._started.wait()
+            wait_until(self._started)
             portal._end(cancel=True)
             raise
         if self._failure is not None:
@@ -365,10 +377,10 @@ class Background:
         portal._end(cancel=error is not None)
         try:
             # Not join(): interrupted, that of Python 3.11 and 3.12 takes the thread for ended (bpo-45274).
-            self._ended.wait()
+            wait_until(self._ended)
         except BaseException:
             portal._end(cancel=True)
-            self._ended.wait()
+            wait_until(self._ended)
             raise
         finally:
             if self._ended.is_set():
