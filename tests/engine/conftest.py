@@ -1,7 +1,10 @@
 """Engines without a loop: the test is the one that waits."""
 
+import os
 import socket
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from select import EPOLLIN, EPOLLRDHUP
 
@@ -66,6 +69,26 @@ def waiter(closed: Engine) -> Waiter:
     """Each engine, open in the test's thread."""
     closed.open()
     return Waiter(closed)
+
+
+def run_in_child(work: Callable[[], object]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn of forks beside threads
+        pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.fixture
+def in_child() -> Callable[[Callable[[], object]], None]:
+    """`in_child(work)` runs it in a forked child, which must end well."""
+    return run_in_child
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import resource
 import socket
 import sys
 import threading
-import traceback
-import warnings
 import weakref
 from collections.abc import Callable
 from select import EPOLLIN, EPOLLOUT
@@ -36,21 +34,6 @@ def in_thread(work: Callable[[], object]) -> None:
     assert not thread.is_alive()
     if failed:
         raise failed[0]
-
-
-def in_child(work: Callable[[], object]) -> None:
-    """Run it in a forked child, which must end well."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn of forks beside threads
-        pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_open_and_close_are_idempotent(closed):
@@ -229,7 +212,7 @@ def test_sources_pass_to_the_engine_that_runs_instead(closed, pair):
 # Forks.
 
 
-def test_a_forked_child_runs_an_engine_of_its_own(waiter, pair):
+def test_a_forked_child_runs_an_engine_of_its_own(waiter, pair, in_child):
     told = []
     waiter.watch(pair[0], told.append)
     waiter.watch(pair[1], print, EPOLLIN, level=True)
@@ -258,7 +241,7 @@ def test_a_forked_child_runs_an_engine_of_its_own(waiter, pair):
     assert not waiter.engine.forgotten
 
 
-def test_a_forked_child_may_open_its_copy_anew(waiter):
+def test_a_forked_child_may_open_its_copy_anew(waiter, in_child):
     """A server that forks its workers after it has bound its sockets: each has a ring of its own on the same sources."""
     told = []
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -278,7 +261,7 @@ def test_a_forked_child_may_open_its_copy_anew(waiter):
             waiter.until(lambda: told)
 
 
-def test_a_child_that_closes_or_disarms_disturbs_nobody(waiter, pair):
+def test_a_child_that_closes_or_disarms_disturbs_nobody(waiter, pair, in_child):
     told = []
     sources = [waiter.watch(pair[0], told.append), waiter.watch(pair[1], told.append, EPOLLIN, level=True)]
     waiter.settle()
@@ -316,7 +299,7 @@ def test_a_child_forked_by_a_source_leaves_the_batch(waiter, pair):
     waiter.until(lambda: len(told) == 2)
 
 
-def test_a_fork_while_another_thread_waits(closed):
+def test_a_fork_while_another_thread_waits(closed, in_child):
     opened = threading.Event()
     failed = []
 

@@ -109,6 +109,8 @@ class Core:
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
             self._end_run()
+            # What was closed in the last turn is really released now, not when the loop runs again.
+            self.engine.flush()
 
     def stop(self):
         """Stop after the turn that runs now."""

@@ -206,7 +206,10 @@ class EpollEngine(Engine):
         return 0
 
     def looked(self, count):
-        """Take what epoll_wait answered for the batch."""
+        """Take what epoll_wait answered for the batch.
+
+        EINTR is no signal for sure: the kernel also interrupts a thread to take down a ring that the thread has closed.
+        """
         self.position = 0
         self.count = count if count > 0 else 0
         if count < 0 and count != -errno.EINTR:
