@@ -55,7 +55,9 @@ def check(found: dict[str, Any], engine: str) -> None:
     assert ways["plait"]["engine_reason"]
     assert [1, 1, 5, 1, 1] == [way["processes"] for way in ways.values()]
     assert [1, 20, 4, 20, 20] == [way["limit"] for way in ways.values()]
-    assert ways["threads"]["threads"] > ways["plait"]["threads"] == ways["asyncio"]["threads"] > 1
+    # The main thread, asyncio's default executor, and the one that writes to SQLite.
+    assert all(1 < ways[way]["threads"] <= 34 for way in ("asyncio", "plait"))
+    assert ways["threads"]["threads"] > 20
     assert ways["sequential"]["threads"] == 1
 
 
@@ -156,9 +158,14 @@ def all_end(pidfds: list[int]) -> bool:
             os.close(pidfd)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+    ("way", "number", "expected"),
+    [
+        *((way, signal.SIGINT, 130) for way in WAYS),
+        ("processes", signal.SIGTERM, 143),
+        ("processes", signal.SIGKILL, -signal.SIGKILL),
+        ("plait", signal.SIGKILL, -signal.SIGKILL),
+    ],
 )
 def test_a_signal_ends_it_with_all_its_processes(way: str, number: signal.Signals, expected: int) -> None:
     """Ctrl-C, kill, and kill -9, which leaves the demo no time to clean up."""
@@ -222,7 +229,7 @@ def test_the_sentences_say_what_the_numbers_say() -> None:
     assert "Interwoven by plait, the work was done 50.0 times as fast as one after another." == said[3]
     assert (
         "plait took, compared with asyncio: about the same wall time and memory, 50% less CPU time; with fork-join "
-        "threads: 50% less wall time and memory, 67% less CPU time." == said[4]
+        "threads: 50% less wall time and memory, 67% less CPU time (one run; within 10% counts as the same)." == said[4]
     )
 
 

@@ -171,7 +171,6 @@ def progress_bars(console: Console) -> Iterator[Callable[[str, int], Bar]]:
             return lambda done: progress.update(bar, completed=done), lambda word: progress.update(bar, word=word)
 
         yield start_bar
-    console.print()
 
 
 def differing(results: list[Measured], stored: dict[str, list[Row]]) -> list[str]:
@@ -249,7 +248,7 @@ def sentences(results: list[Measured], stored: dict[str, list[Row]], different: 
         if way in by_way
     ]
     if comparisons:
-        yield f"plait took, compared with {'; with '.join(comparisons)}."
+        yield f"plait took, compared with {'; with '.join(comparisons)} (one run; within {NOISE:.0%} counts as the same)."
 
 
 def compare(plait: Measured, other: Measured) -> str:
