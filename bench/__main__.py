@@ -27,7 +27,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rows", action="append", default=[], metavar="GLOB", help="only these rows (may be repeated)")
     p.add_argument("--loops", default=",".join(loops.DEFAULT_LOOPS), metavar="A,B", help="default: %(default)s")
     p.add_argument(
-        "--against", action="append", default=[], metavar="LOOP", help="one more loop: rloop, zuvloop, module:factory"
+        "--against",
+        action="append",
+        default=[],
+        metavar="LOOP",
+        help="one more loop: rloop, zuvloop, module:factory, plait-uring@OTHER_CHECKOUT",
     )
     p.add_argument("--base", metavar="LOOP", help="what ratios are taken to (default: uvloop, else the first loop)")
     p.add_argument("--no-floors", action="store_true", help="without the C programs")
