@@ -27,11 +27,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rows", action="append", default=[], metavar="GLOB", help="only these rows (may be repeated)")
     p.add_argument("--loops", default=",".join(loops.DEFAULT_LOOPS), metavar="A,B", help="default: %(default)s")
     p.add_argument(
-        "--against", action="append", default=[], metavar="LOOP", help="one more loop: rloop, zuvloop, module:factory"
+        "--against",
+        action="append",
+        default=[],
+        metavar="LOOP",
+        help="one more loop: rloop, zuvloop, module:factory, plait-uring@OTHER_CHECKOUT",
     )
     p.add_argument("--base", metavar="LOOP", help="what ratios are taken to (default: uvloop, else the first loop)")
     p.add_argument("--no-floors", action="store_true", help="without the C programs")
-    p.add_argument("--rounds", type=int, help="default: 7")
+    p.add_argument("--rounds", type=int, help="default: 5")
     p.add_argument("--seconds", type=float, help="of one TCP measurement (default: 0.5)")
     p.add_argument("--quick", action="store_true", help="one very short round: shows that all works, nothing else")
     p.add_argument("--check", action="store_true", help="print the aims beside what was measured")
@@ -103,7 +107,7 @@ def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
     drivers = Drivers(effort)
     try:
         with progress.progress() as show:
-            rounds.measure(rows, subjects, options.rounds or (1 if options.quick else 7), drivers, results, show)
+            rounds.measure(rows, subjects, options.rounds or (1 if options.quick else 5), drivers, results, show)
     except KeyboardInterrupt:
         results.notes.append("interrupted: fewer rounds than asked for")
     finally:

@@ -4,6 +4,7 @@ import asyncio
 import importlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ FLOORS = (C_EPOLL, C_URING)
 
 DEFAULT_LOOPS = ("uvloop", "asyncio", "plait-uring", "plait-epoll")
 
-_ENGINES = {
+_ENGINES: dict[str, dict[str, str]] = {
     "plait": {},
     "plait-uring": {"PLAIT_ENGINE": "uring"},
     "plait-epoll": {"PLAIT_ENGINE": "epoll"},
@@ -37,10 +38,16 @@ _ENGINES = {
 
 def subject(name: str) -> Subject:
     """`asyncio`, `uvloop`, `rloop` or another module with a new_event_loop, `plait-uring`, `plait-epoll`,
-    or `module:factory`."""
-    if name in _ENGINES:
-        return Subject(name, "plait:new_event_loop", _ENGINES[name])
-    return Subject(name, name if ":" in name else f"{name}:new_event_loop")
+    or `module:factory`.
+
+    `NAME@FOLDER` is the loop as it is in another checkout, built in place: the way to see what a change brings.
+    """
+    known, _, folder = name.partition("@")
+    environment = dict(_ENGINES.get(known, {}))
+    if folder:
+        environment["PYTHONPATH"] = str(Path(folder).resolve() / "src")
+    factory = "plait:new_event_loop" if known in _ENGINES else known if ":" in known else f"{known}:new_event_loop"
+    return Subject(name, factory, environment)
 
 
 def run(factory: str, main: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:

@@ -11,7 +11,7 @@ from bench.rows import Row
 from bench.stats import Spread, spread
 
 WIDTH, LEFT, RIGHT = 900, 270, 70
-BAR, GAP, ROW_GAP = 10, 2, 12
+BAR, GAP, ROW_GAP = 10, 2, 15
 ROW_MIN = 36  # room for two lines of text
 HEAD, PANEL_HEAD, FOOT = 78, 46, 20
 

@@ -85,6 +85,18 @@ class TestRows:
             rows.select(["tcp-*", "nonsense"])
 
 
+class TestLoops:
+    def test_names_give_factory_and_environment(self, tmp_path: Path) -> None:
+        names = ("asyncio", "plait-epoll", "some.module:make", f"plait-uring@{tmp_path}")
+        found = [(s.factory, s.environment) for s in map(loops.subject, names)]
+        assert [
+            ("asyncio:new_event_loop", {}),
+            ("plait:new_event_loop", {"PLAIT_ENGINE": "epoll"}),
+            ("some.module:make", {}),
+            ("plait:new_event_loop", {"PLAIT_ENGINE": "uring", "PYTHONPATH": f"{tmp_path.resolve()}/src"}),
+        ] == found
+
+
 class TestRounds:
     def test_the_order_rotates_from_round_to_round(self) -> None:
         row = rows.select(["tcp-1k-x10"])[0]
