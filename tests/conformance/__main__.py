@@ -66,17 +66,22 @@ class Outcome:
         )
 
 
+def missing_suite() -> str | None:
+    """Where to get the test package, if this Python came without it."""
+    if find_spec("test") is not None and find_spec("test.test_asyncio") is not None:
+        return None
+    return (
+        f"{sys.executable} has no test package; on Debian: apt-get install "
+        f"libpython{sys.version_info.major}.{sys.version_info.minor}-testsuite, elsewhere use a Python built from source"
+    )
+
+
 def modules_of_suite() -> list[str]:
-    """Those of this Python; SystemExit if it came without its tests."""
-    spec = find_spec("test.test_asyncio") if find_spec("test") else None
-    if spec is None or spec.origin is None:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        sys.exit(
-            f"this Python has no test package; on Debian: apt-get install libpython{version}-testsuite, "
-            f"elsewhere use a Python built from source ({sys.executable})"
-        )
-    folder = Path(spec.origin).parent
-    return sorted(path.stem for path in folder.glob("test_*.py") if path.stem not in NOT_OURS)
+    """Those of this Python that apply."""
+    spec = find_spec("test.test_asyncio")
+    assert spec is not None
+    assert spec.origin is not None
+    return sorted(path.stem for path in Path(spec.origin).parent.glob("test_*.py") if path.stem not in NOT_OURS)
 
 
 def run_module(module: str, options: argparse.Namespace) -> Outcome:
@@ -127,10 +132,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("modules", nargs="*", help="test_events, test_tasks, ... (default: all that apply)")
     parser.add_argument("--engine", choices=["uring", "epoll"], help="default: as PLAIT_ENGINE or plait chooses")
-    parser.add_argument("--subject", choices=["plait", "asyncio"], default="plait", help="asyncio: check the runner itself")
+    parser.add_argument(
+        "--subject", choices=["plait", "asyncio"], default="plait", help="asyncio: check the runner itself"
+    )
     parser.add_argument("-k", dest="only", default="", help="only tests whose name contains this")
     parser.add_argument("--debug", action="store_true", help="in asyncio's debug mode, as the suite itself runs")
-    parser.add_argument("--excluded", action="store_true", help="run what not_applicable.txt excludes, and nothing else")
+    parser.add_argument(
+        "--excluded", action="store_true", help="run what not_applicable.txt excludes, and nothing else"
+    )
     parser.add_argument("--limit", type=float, default=30, help="seconds that one test may take (default: %(default)g)")
     parser.add_argument("--jobs", type=int, default=2, help="modules at a time (default: %(default)d)")
     parser.add_argument("--durations", type=int, default=0, metavar="N", help="show the N slowest tests")
@@ -140,10 +149,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    missing = missing_suite()
+    if missing is not None:
+        sys.exit(missing)
     known = modules_of_suite()
     unknown = set(options.modules) - set(known)
     if unknown:
-        sys.exit(f"not in this Python's suite, or not applicable: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        sys.exit(
+            f"not in this Python's suite, or not applicable: {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+        )
     version = ".".join(map(str, sys.version_info[:3]))
     print(f"CPython {version}'s tests of asyncio on {options.subject} {options.engine or ''}", flush=True)
     outcomes = []
