@@ -19,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from plait.net.files import send_file
 from plait.net.listener import Listener
-from plait.net.stream import Network, Stream
+from plait.net.sending import Network
+from plait.net.stream import Stream
 from plait.standard import (
     DatagramTransport,
     check_not_ssl_socket,

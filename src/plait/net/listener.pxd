@@ -1,7 +1,7 @@
 from plait.core.ready cimport Scheduler
 from plait.engine.contract cimport Source
 from plait.net.linux cimport sockaddr_storage, socklen_t
-from plait.net.stream cimport Network
+from plait.net.sending cimport Network
 
 cdef class Listener(Source):
     cdef Network network

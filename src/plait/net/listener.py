@@ -50,7 +50,8 @@ from cython.cimports.plait.net.linux import (
     sockaddr_storage,
     socklen_t,
 )
-from cython.cimports.plait.net.stream import Network, Stream
+from cython.cimports.plait.net.sending import Network
+from cython.cimports.plait.net.stream import Stream
 
 from plait.standard import ACCEPT_RETRY_SECONDS, TransportSocket
 

@@ -7,9 +7,6 @@ Reading: one receive per event into the loop's hot buffer. A receive that gives 
 full one goes on in the next turn, so that one busy peer cannot starve the others. Once a hang-up is known, reading
 goes on to the end, because no further edge would come.
 
-Writing: what a protocol writes while it is told of data leaves when it returns; all other writes leave at the end of the turn.
-Either way several writes are one system call. Bytes are queued by reference, buffers that could change are copied.
-
 Everything that a protocol is told, it is told in the context that the stream was made in (a copy of it).
 """
 
@@ -17,16 +14,13 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 import warnings
 
 import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cython.cimports.cpython.ref import Py_DECREF, PyObject
-from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.libc.string import memset
-from cython.cimports.plait.core.ready import Runnable, Scheduler
-from cython.cimports.plait.engine.contract import Source
+from cython.cimports.plait.core.ready import Runnable
 from cython.cimports.plait.net.addresses import local_address, peer_address, text_of
 from cython.cimports.plait.net.linux import (
     AF_INET,
@@ -43,16 +37,12 @@ from cython.cimports.plait.net.linux import (
     IPPROTO_TCP,
     MSG_CTRUNC,
     MSG_DONTWAIT,
-    MSG_NOSIGNAL,
-    SHUT_WR,
     TCP_NODELAY,
     Buffer,
-    PyBUF_SIMPLE,
     PyBUF_WRITABLE,
     PyBuffer_Release,
     PyBytes_AS_STRING,
     PyBytes_FromStringAndSize,
-    PyBytes_GET_SIZE,
     PyObject_GetBuffer,
     close,
     errno,
@@ -63,14 +53,11 @@ from cython.cimports.plait.net.linux import (
     recv,
     recvmsg,
     resize_bytes,
-    send,
-    sendmsg,
     setsockopt,
-    shutdown,
 )
+from cython.cimports.plait.net.sending import Network, Sender
 
 from plait.standard import (
-    LOST_WRITES_MAX,
     SENDFILE_TRY_NATIVE,
     StreamFace,
     TransportSocket,
@@ -80,12 +67,6 @@ from plait.standard import (
 
 logger = logging.getLogger("asyncio")
 
-HIGH_WATER = cython.declare(cython.Py_ssize_t, 64 * 1024)
-LOW_WATER = cython.declare(cython.Py_ssize_t, 16 * 1024)
-# More than this leaves at once instead of at the end of the turn: the kernel can send while the protocol makes more.
-HELD_BACK_MAX = cython.declare(cython.Py_ssize_t, 64 * 1024)
-# A buffer that may change is copied to wait for the end of the turn, unless the copy costs more than a system call.
-COPIED_MAX = cython.declare(cython.Py_ssize_t, 8 * 1024)
 # From here on FIONREAD (80 ns) is cheaper than copying out of the hot buffer.
 BULK_MIN = cython.declare(cython.Py_ssize_t, 32 * 1024)
 BULK_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
@@ -93,7 +74,6 @@ BULK_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
 BUFFERED_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
 # A peer with errors pending may still send: then the rest of it has to wait for the next turn.
 ROUNDS_MAX = cython.declare(cython.int, 16)
-PARTS_MAX = cython.declare(cython.int, 1024)  # IOV_MAX, see sendmsg(2)
 
 # What a receive says of the socket.
 DRAINED = cython.declare(cython.int, 0)
@@ -103,73 +83,6 @@ ENDED = cython.declare(cython.int, 2)
 END_EVENTS = cython.declare(cython.uint, EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 
 
-class Network(Runnable):
-    """What the streams of one loop share: who has to be flushed at the end of the turn, and who holds which descriptor."""
-
-    def __cinit__(self, loop: Scheduler):
-        self.loop = loop
-        self.unflushed = []
-
-    def __dealloc__(self):
-        free(self.holders)
-
-    def stream_at(self, fd: int):
-        """The stream that holds this descriptor, or None."""
-        if fd < 0 or cython.cast(cython.size_t, fd) >= self.holders_size:
-            return None
-        holder: cython.p_void = self.holders[fd]
-        if holder == cython.NULL:
-            return None
-        return cython.cast(object, cython.cast(cython.pointer(PyObject), holder))
-
-    def hold(self, stream):
-        fd: cython.size_t = stream.fd
-        if fd >= self.holders_size:
-            size: cython.size_t = 64
-            while size <= fd:
-                size *= 2
-            holders: cython.pp_void = cython.cast(
-                cython.pp_void, realloc(self.holders, size * cython.sizeof(cython.p_void))
-            )
-            if holders == cython.NULL:
-                raise MemoryError
-            memset(holders + self.holders_size, 0, (size - self.holders_size) * cython.sizeof(cython.p_void))
-            self.holders = holders
-            self.holders_size = size
-        self.holders[fd] = cython.cast(cython.p_void, stream)
-        return 0
-
-    def release(self, stream):
-        fd: cython.size_t = stream.fd
-        if fd < self.holders_size and self.holders[fd] == cython.cast(cython.p_void, stream):
-            self.holders[fd] = cython.NULL
-        return 0
-
-    def flush_later(self, stream):
-        stream.flush_due = True
-        self.unflushed.append(stream)
-        if not self.queued:
-            self.loop.defer(self)
-        return 0
-
-    def run(self):
-        streams: list = self.unflushed
-        self.unflushed = []
-        stream: Stream
-        done: cython.Py_ssize_t = 0
-        try:
-            while done < len(streams):
-                stream = cython.cast(Stream, streams[done])
-                done += 1
-                stream.flush_due = False
-                stream.flush()
-        finally:
-            if done < len(streams):  # a protocol asked to exit: the others keep their turn
-                self.unflushed = streams[done:] + self.unflushed
-                self.loop.defer(self)
-        return 0
-
-
 class StreamTurn(Runnable):
     """A stream's place in the ready ring."""
 
@@ -177,15 +90,12 @@ class StreamTurn(Runnable):
         return self.stream.turn()
 
 
-class Stream(Source):
+class Stream(Sender):
     """A connected stream socket as asyncio.Transport. Its methods belong to the loop's thread."""
 
     _start_tls_compatible = True
     _sendfile_compatible = SENDFILE_TRY_NATIVE
     max_size = 256 * 1024
-
-    def __cinit__(self):
-        self.fd = -1
 
     def __init__(self, network: Network, sock, protocol, waiter=None, extra=None, server=None, context=None):
         """Take over a connected socket object; `start` tells the protocol in the next turn."""
@@ -216,8 +126,6 @@ class Stream(Source):
         self.loop = network.loop
         self.fd = fd
         self.context = context
-        self.high_water = HIGH_WATER
-        self.low_water = LOW_WATER
         self.told(protocol)
         if server is not None:
             attach_to_server(server, self)
@@ -261,7 +169,7 @@ class Stream(Source):
             self.flush()
         return 0
 
-    # ---- what the engine and the turn tell
+    # What the engine and the turn tell.
 
     def ready(self, events):
         if events & END_EVENTS:
@@ -304,7 +212,7 @@ class Stream(Source):
                 self.read()
         return 0
 
-    # ---- reading
+    # Reading.
 
     def read(self):
         """Receive and tell the protocol: once, or to the end when the peer has hung up."""
@@ -494,265 +402,7 @@ class Stream(Source):
     def is_reading(self):
         return not (self.closing or self.paused)
 
-    # ---- writing
-
-    def write(self, data):
-        """Send these bytes, in order, without blocking; may tell the protocol to pause (see set_write_buffer_limits)."""
-        self.loop.check_thread()
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-        if self.eof_due or self.on_empty is not None:
-            self.refuse("write")
-        if self.conn_lost:
-            if data:
-                self.write_was_lost()
-            return
-        if isinstance(data, bytes):
-            self.queue(data)
-        else:
-            self.queue_changeable(data)
-        self.after_queue()
-
-    def writelines(self, list_of_data):
-        """Write the pieces as one."""
-        self.loop.check_thread()
-        pieces: list = list(list_of_data)
-        for data in pieces:
-            if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-        if self.eof_due or self.on_empty is not None:
-            self.refuse("writelines")
-        if self.conn_lost:
-            if pieces:
-                self.write_was_lost()
-            return
-        for data in pieces:
-            self.queue(data if isinstance(data, bytes) else bytes(data))
-        self.after_queue()
-
-    def refuse(self, call):
-        if self.eof_due:
-            raise RuntimeError(f"Cannot call {call}() after write_eof()")
-        raise RuntimeError(f"unable to {call}; sendfile is in progress")
-
-    def write_was_lost(self):
-        if self.conn_lost >= LOST_WRITES_MAX:
-            logger.warning("socket.send() raised exception.")
-        self.conn_lost += 1
-        return 0
-
-    def queue(self, data):
-        size: cython.Py_ssize_t = PyBytes_GET_SIZE(data)
-        if size == 0:
-            return 0
-        if self.head is None:
-            self.head = data
-            self.head_sent = 0
-        elif self.tail is None:
-            self.tail = [data]
-            self.tail_next = 0
-        else:
-            self.tail.append(data)
-        self.queued += size
-        return 0
-
-    def queue_changeable(self, data):
-        """A buffer that its owner may change: sent at once if it is large, and copied so far as it has to wait."""
-        view: memoryview = memoryview(data)
-        if not view.c_contiguous or view.nbytes <= COPIED_MAX or self.queued or self.blocked:
-            self.queue(bytes(data))
-            return 0
-        size: cython.Py_ssize_t = view.nbytes
-        sent: cython.Py_ssize_t = self.send_now(view)
-        if 0 <= sent < size:
-            self.queue(bytes(view.cast("B")[sent:]))
-        return 0
-
-    def after_queue(self):
-        """Hold the write back for the others of this turn, unless it is too much, or there is no turn."""
-        if self.queued > self.high_water or self.queued > HELD_BACK_MAX or self.loop.thread == 0:
-            if not self.blocked:
-                self.flush()
-            if self.queued > self.high_water and not self.protocol_paused:
-                self.pause_protocol()
-        if self.queued and not (self.dispatching or self.flush_due or self.blocked):
-            self.network.flush_later(self)
-        return 0
-
-    def send_now(self, data):
-        """How much the kernel took of `data`; -1 if the connection is lost over it."""
-        view = cython.declare(Buffer)
-        n: cython.Py_ssize_t
-        PyObject_GetBuffer(data, cython.address(view), PyBUF_SIMPLE)
-        n = send(self.fd, view.buf, view.len, MSG_NOSIGNAL | MSG_DONTWAIT)
-        code: cython.int = errno
-        size: cython.Py_ssize_t = view.len
-        PyBuffer_Release(cython.address(view))
-        if n < 0:
-            if code != EAGAIN and code != EINTR:
-                self.send_failed(code)
-                return -1
-            n = 0
-        if n < size:
-            self.blocked = code != EINTR or n > 0
-        return n
-
-    def flush(self):
-        """Give the kernel what is queued, as much as it takes."""
-        n: cython.Py_ssize_t
-        asked: cython.Py_ssize_t = 0
-        if not self.queued:
-            return 0
-        while self.queued:
-            if self.tail is None:
-                asked = self.queued
-                n = send(self.fd, PyBytes_AS_STRING(self.head) + self.head_sent, asked, MSG_NOSIGNAL | MSG_DONTWAIT)
-            else:
-                n = self.send_gathered(cython.address(asked))
-            if n < 0:
-                if errno == EINTR:
-                    continue
-                if errno != EAGAIN:
-                    return self.send_failed(errno)
-                n = 0
-            if n < asked:
-                self.blocked = True  # epoll(7): a short count says as much as EAGAIN, the next edge comes with room
-            self.consume(n)
-            if self.blocked:
-                break
-        if self.protocol_paused and self.queued <= self.low_water:
-            self.resume_protocol()
-        if not self.queued:
-            self.drained()
-        return 0
-
-    def send_gathered(self, asked):
-        parts = cython.declare(iovec[1024])
-        message = cython.declare(msghdr)
-        count: cython.int = 1
-        size: cython.Py_ssize_t = PyBytes_GET_SIZE(self.head) - self.head_sent
-        parts[0].iov_base = PyBytes_AS_STRING(self.head) + self.head_sent
-        parts[0].iov_len = size
-        at: cython.Py_ssize_t
-        for at in range(self.tail_next, len(self.tail)):
-            if count == PARTS_MAX:
-                break
-            chunk = self.tail[at]
-            parts[count].iov_base = PyBytes_AS_STRING(chunk)
-            parts[count].iov_len = PyBytes_GET_SIZE(chunk)
-            size += PyBytes_GET_SIZE(chunk)
-            count += 1
-        memset(cython.address(message), 0, cython.sizeof(message))
-        message.msg_iov = parts
-        message.msg_iovlen = count
-        asked[0] = size
-        return sendmsg(self.fd, cython.address(message), MSG_NOSIGNAL | MSG_DONTWAIT)
-
-    def consume(self, sent):
-        """Drop what the kernel has taken."""
-        size: cython.Py_ssize_t
-        self.queued -= sent
-        sent += self.head_sent
-        while True:
-            size = PyBytes_GET_SIZE(self.head)
-            if sent < size:
-                self.head_sent = sent
-                break
-            sent -= size
-            if self.tail is None:
-                self.head = None
-                return 0
-            self.head = self.tail[self.tail_next]
-            self.head_sent = 0
-            self.tail[self.tail_next] = None
-            self.tail_next += 1
-            if self.tail_next == len(self.tail):
-                self.tail = None
-        if self.tail is not None and self.tail_next > 1024 and 2 * self.tail_next > len(self.tail):
-            del self.tail[: self.tail_next]
-            self.tail_next = 0
-        return 0
-
-    def drained(self):
-        """All is with the kernel: what waited for that goes on."""
-        if self.on_empty is not None:
-            self.tell(self.on_empty)
-        if self.closing:
-            if not self.conn_lost:
-                self.lose(None)
-        elif self.eof_due:
-            shutdown(self.fd, SHUT_WR)
-        return 0
-
-    def send_failed(self, code):
-        error = OSError(code, os.strerror(code))
-        waiter = self.on_empty
-        self.fail(error, "Fatal write error on socket transport")
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(error)
-        return 0
-
-    def drop_queue(self):
-        self.head = None
-        self.tail = None
-        self.head_sent = 0
-        self.queued = 0
-        return 0
-
-    def write_eof(self):
-        """Close the sending side once everything written has left; the peer reads an end of file."""
-        self.loop.check_thread()
-        if self.closing or self.eof_due:
-            return
-        self.eof_due = True
-        if not self.queued and shutdown(self.fd, SHUT_WR) < 0:
-            raise OSError(errno, os.strerror(errno))
-
-    def can_write_eof(self):
-        return True
-
-    # ---- flow control
-
-    def set_write_buffer_limits(self, high=None, low=None):
-        """Bytes queued above `high` pause the protocol, down to `low` they resume it (64 and 16 KiB by default)."""
-        if high is None:
-            high = 64 * 1024 if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self.high_water = min(high, sys.maxsize)
-        self.low_water = min(low, sys.maxsize)
-        if self.queued > self.high_water and not self.protocol_paused:
-            self.pause_protocol()
-
-    def get_write_buffer_limits(self):
-        return (self.low_water, self.high_water)
-
-    def get_write_buffer_size(self):
-        return self.queued
-
-    def pause_protocol(self):
-        self.protocol_paused = True
-        try:
-            self.protocol.pause_writing()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self.report("protocol.pause_writing() failed", exc)
-        return 0
-
-    def resume_protocol(self):
-        self.protocol_paused = False
-        try:
-            self.protocol.resume_writing()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self.report("protocol.resume_writing() failed", exc)
-        return 0
-
-    # ---- the end
+    # The end.
 
     def close(self):
         """Send what is queued, then close; connection_lost(None) follows."""
@@ -774,22 +424,6 @@ class Stream(Source):
 
     def is_closing(self):
         return self.closing
-
-    def fail(self, error, message):
-        if isinstance(error, OSError):
-            # A peer that goes away is everyday: told to the protocol, not to the log.
-            if self.loop._debug:
-                logger.debug("%r: %s", self, message, exc_info=error)
-        else:
-            self.report(message, error)
-        self.lose(error)
-        return 0
-
-    def report(self, message, error):
-        self.loop.call_exception_handler(
-            {"message": message, "exception": error, "transport": self, "protocol": self.protocol}
-        )
-        return 0
 
     def lose(self, error):
         """Have connection_lost(error) called in the next turn; only the first call counts."""
@@ -853,7 +487,7 @@ class Stream(Source):
         warnings.warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self)
         self.release()
 
-    # ---- the protocol
+    # The protocol.
 
     def told(self, protocol):
         """From now on this protocol is told."""
@@ -873,7 +507,7 @@ class Stream(Source):
     def get_protocol(self):
         return self.protocol
 
-    # ---- what it is
+    # What it is.
 
     def get_extra_info(self, name, default=None):
         """'peername', 'sockname' (both also after the close), 'socket', or what the transport's maker added."""
@@ -934,7 +568,7 @@ class Stream(Source):
             info.append(f"write=<{'polling' if self.blocked else 'idle'}, bufsize={self.queued}>")
         return f"<{' '.join(info)}>"
 
-    # ---- what asyncio's own code and libraries read of its transports
+    # What asyncio's own code and libraries read of its transports.
 
     @property
     def _loop(self):
@@ -983,30 +617,3 @@ class Stream(Source):
     @property
     def _protocol_paused(self):
         return self.protocol_paused
-
-    # ---- sendfile: the loop writes to the descriptor itself while nothing else may
-
-    def _make_empty_waiter(self):
-        """A future that is done when all is written; write() is refused until _reset_empty_waiter()."""
-        if self.on_empty is not None:
-            raise RuntimeError("Empty waiter is already set")
-        self.on_empty = self.loop.create_future()
-        if not self.queued:
-            self.on_empty.set_result(None)
-        return self.on_empty
-
-    def _reset_empty_waiter(self):
-        self.on_empty = None
-
-    def _room(self):
-        """A future for the next edge of writability, after a call on the descriptor said EAGAIN."""
-        if self.closing:
-            raise ConnectionError("Connection is closed by peer")
-        self.on_writable = self.loop.create_future()
-        self.blocked = True
-        return self.on_writable
-
-    def tell(self, waiter):
-        if not waiter.done():
-            waiter.set_result(None)
-        return 0
