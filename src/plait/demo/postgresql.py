@@ -11,7 +11,7 @@ import queue
 from types import TracebackType
 from urllib.parse import urlsplit
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import psycopg
 
 from plait.demo.options import Refused
