@@ -89,13 +89,22 @@ wheel: $(BIN)/installed-dev  ## the source archive, and from it a wheel, in dist
 	@$(BIN)/python -m build --no-isolation >build/log 2>&1 || { cat build/log; exit 1; }
 	@ls dist/plait-*
 
+# Both builds stand beside the ordinary one, which they leave alone: `PYTHONPATH=build/debug python ...` uses one by hand.
+DEBUG_BUILD = mkdir -p build && PLAIT_BUILD=debug $(BIN)/python setup.py -q build --build-base build/$@-work \
+    --build-lib build/$@ >build/log 2>&1 || { cat build/log; exit 1; }
+
 .PHONY: debug
-debug: $(BIN)/installed-test  ## tests on a build with assertions, bounds checks and debug allocators, in build/debug
+debug: $(BIN)/installed-test  ## tests on an unoptimized build with symbols, under debug allocators
 	@tests/debian-packages
-	@mkdir -p build/debug
-	@PLAIT_BUILD=debug $(BIN)/python setup.py -q build --build-base build/debug-work --build-lib build/debug \
-	    >build/log 2>&1 || { cat build/log; exit 1; }
-	@PYTHONPATH=build/debug PYTHONMALLOC=debug PYTHONDEVMODE=1 $(BIN)/python -m pytest $(ARGS)
+	@$(DEBUG_BUILD)
+	@PYTHONPATH=$(CURDIR)/build/debug PYTHONMALLOC=debug PYTHONFAULTHANDLER=1 $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: sanitize
+sanitize: $(BIN)/installed-test  ## tests under the address sanitizer: ARGS='tests/core tests/engine tests/net'
+	@tests/debian-packages
+	@export CFLAGS='-fsanitize=address -fno-omit-frame-pointer'; $(DEBUG_BUILD)
+	@LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	    PYTHONPATH=$(CURDIR)/build/sanitize $(BIN)/python -m pytest $(ARGS)
 
 .PHONY: clean
 clean:  ## removes all that was built, and the environments

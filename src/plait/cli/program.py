@@ -140,7 +140,7 @@ def take_over() -> None:
             selector.close()
         return new_event_loop()
 
-    asyncio.SelectorEventLoop.__new__ = __new__  # type: ignore[assignment, method-assign]
+    asyncio.SelectorEventLoop.__new__ = __new__  # type: ignore[method-assign, assignment]
     after_import("uvloop", take_over_uvloop)
     after_import("multiprocessing.spawn", take_over_children)
 
