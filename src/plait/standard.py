@@ -281,3 +281,8 @@ class DatagramTransport(selector_events._SelectorDatagramTransport, transports.D
     def __repr__(self) -> str:
         state = " closed" if self._sock is None else " closing" if self._closing else ""
         return f"<DatagramTransport{state} fd={self._sock_fd} bufsize={self.get_write_buffer_size()}>"
+
+
+def make_datagram_transport(*args: Any) -> Any:
+    """From (loop, sock, protocol, address, waiter, extra)."""
+    return DatagramTransport(*args)

@@ -15,17 +15,17 @@ import socket
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from plait.net.files import send_file
 from plait.net.listener import Listener
 from plait.net.sending import Network
 from plait.net.stream import Stream
 from plait.standard import (
-    DatagramTransport,
     check_not_ssl_socket,
     create_unix_connection,
     create_unix_server,
+    make_datagram_transport,
     make_ssl_protocol,
 )
 
@@ -34,9 +34,23 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    Base = asyncio.BaseEventLoop
+    from plait.core.turn import Core
+
+    class Base(asyncio.BaseEventLoop):
+        """The rest of the loop, so far as it is used here."""
+
+        _debug: bool
+
+        def _add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> asyncio.Handle: ...
+        def _add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> asyncio.Handle: ...
+        def _remove_reader(self, fd: int) -> bool: ...
+        def _remove_writer(self, fd: int) -> bool: ...
+        async def _ensure_resolved(self, address: Any, **hints: Any) -> list[tuple[int, int, int, str, Any]]: ...
+
 else:
     Base = object
+
+T = TypeVar("T")
 
 logger = logging.getLogger("asyncio")
 
@@ -49,7 +63,7 @@ class NetFactories(Base):
     """Streams, listeners, datagrams and `sock_*` of plait's Loop."""
 
     def _net_init(self) -> None:
-        self._network = Network(self)
+        self._network = Network(cast("Core", self))
         self._listeners: dict[int, Listener] = {}
         # Transports that are not Streams, by descriptor; asyncio's own code puts them in.
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -134,9 +148,10 @@ class NetFactories(Base):
 
             def make_protocol() -> asyncio.BaseProtocol:
                 # Without a waiter: what fails in the handshake, the SSL protocol ends and reports by itself.
-                return make_ssl_protocol(
+                tls: asyncio.BaseProtocol = make_ssl_protocol(
                     self, protocol_factory(), sslcontext, None, True, None, ssl_handshake_timeout, ssl_shutdown_timeout
                 )
+                return tls
 
         self._listeners[sock.fileno()] = Listener(self._network, sock, make_protocol, server, backlog, context)
 
@@ -168,7 +183,8 @@ class NetFactories(Base):
         extra: dict[str, Any] | None = None,
     ) -> asyncio.DatagramTransport:
         self._ensure_fd_no_transport(sock)
-        return DatagramTransport(self, sock, protocol, address, waiter, extra)
+        transport: asyncio.DatagramTransport = make_datagram_transport(self, sock, protocol, address, waiter, extra)
+        return transport
 
     # Files over sockets.
 
@@ -212,21 +228,21 @@ class NetFactories(Base):
             if not handle.cancelled():
                 self._remove_writer(fd)
 
-    async def _when_readable(self, sock: socket.socket, method: str, *args: Any) -> Any:
+    async def _when_readable(self, sock: socket.socket, call: Callable[[], T]) -> T:
         fd = sock.fileno()
         while True:
             await self._until_readable(fd)
             try:
-                return getattr(sock, method)(*args)
+                return call()
             except (BlockingIOError, InterruptedError):
                 pass  # another process was quicker
 
-    async def _when_writable(self, sock: socket.socket, method: str, *args: Any) -> Any:
+    async def _when_writable(self, sock: socket.socket, call: Callable[[], T]) -> T:
         fd = sock.fileno()
         while True:
             await self._until_writable(fd)
             try:
-                return getattr(sock, method)(*args)
+                return call()
             except (BlockingIOError, InterruptedError):
                 pass
 
@@ -241,7 +257,7 @@ class NetFactories(Base):
         try:
             return sock.recv(nbytes)
         except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, "recv", nbytes)
+            return await self._when_readable(sock, lambda: sock.recv(nbytes))
 
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
         """Receive into a buffer; the number of bytes received."""
@@ -249,7 +265,7 @@ class NetFactories(Base):
         try:
             return sock.recv_into(buf)
         except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, "recv_into", buf)
+            return await self._when_readable(sock, lambda: sock.recv_into(buf))
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram and the address it came from."""
@@ -257,7 +273,7 @@ class NetFactories(Base):
         try:
             return sock.recvfrom(bufsize)
         except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, "recvfrom", bufsize)
+            return await self._when_readable(sock, lambda: sock.recvfrom(bufsize))
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into a buffer; the number of bytes and the address it came from."""
@@ -267,7 +283,7 @@ class NetFactories(Base):
         try:
             return sock.recvfrom_into(buf, nbytes)
         except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, "recvfrom_into", buf, nbytes)
+            return await self._when_readable(sock, lambda: sock.recvfrom_into(buf, nbytes))
 
     async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
         """Send all of it. After an error, or cancelled, nobody knows how much has left."""
@@ -278,7 +294,8 @@ class NetFactories(Base):
             sent = 0
         view = memoryview(data).cast("B")
         while sent < len(view):
-            sent += await self._when_writable(sock, "send", view[sent:])
+            rest = view[sent:]
+            sent += await self._when_writable(sock, lambda: sock.send(rest))  # noqa: B023 - called before it changes
 
     async def sock_sendto(self, sock: socket.socket, data: ReadableBuffer, address: Any) -> int:
         """Send a datagram to an address."""
@@ -286,7 +303,7 @@ class NetFactories(Base):
         try:
             return sock.sendto(data, address)
         except (BlockingIOError, InterruptedError):
-            return await self._when_writable(sock, "sendto", data, address)
+            return await self._when_writable(sock, lambda: sock.sendto(data, address))
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection; the new socket is non-blocking."""
@@ -294,7 +311,7 @@ class NetFactories(Base):
         try:
             connection, address = sock.accept()
         except (BlockingIOError, InterruptedError):
-            connection, address = await self._when_readable(sock, "accept")
+            connection, address = await self._when_readable(sock, lambda: sock.accept())
         connection.setblocking(False)
         return connection, address
 
