@@ -5,9 +5,8 @@ putting it into the ready ring itself, and a future is its own await iterator.
 """
 
 import sys
-from asyncio import CancelledError, InvalidStateError
+from asyncio import CancelledError, InvalidStateError, get_event_loop
 from asyncio import Future as AsyncioFuture
-from asyncio import get_event_loop
 from types import GenericAlias
 
 import cython
@@ -45,7 +44,9 @@ class Future:
         self.setup(get_event_loop() if loop is None else loop)
 
     def setup(self, loop):
-        if self._loop is not None:  # as asyncio from 3.15; a task that starts twice would stand twice in the loop's lists
+        if (
+            self._loop is not None
+        ):  # as asyncio from 3.15; a task that starts twice would stand twice in the loop's lists
             raise RuntimeError(f"{type(self).__name__} object is already initialized")
         self._loop = loop
         if loop._debug:
@@ -350,7 +351,9 @@ def thrown(typ, val):
             raise TypeError("instance exception may not have a separate value")
         return typ
     if not (isinstance(typ, type) and issubclass(typ, BaseException)):
-        raise TypeError(f"exceptions must be classes deriving BaseException or instances of such a class, not {type(typ)}")
+        raise TypeError(
+            f"exceptions must be classes deriving BaseException or instances of such a class, not {type(typ)}"
+        )
     if isinstance(val, typ):
         return val
     if val is None:

@@ -5,7 +5,7 @@ more to read. The turn takes from the head as many as stood there when it began.
 """
 
 import cython
-from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.plait.core.cpython import PyThread_get_thread_ident
 

@@ -5,9 +5,8 @@ then waits for it), yields nothing (it is ready again at once), returns or raise
 """
 
 import sys
-from asyncio import CancelledError, InvalidStateError
+from asyncio import CancelledError, InvalidStateError, get_event_loop
 from asyncio import Task as AsyncioTask
-from asyncio import get_event_loop
 from types import GenericAlias
 
 import cython
@@ -137,7 +136,9 @@ class Task(Future):
         self.cancels_requested += 1
         waiter = self._fut_waiter
         if waiter is not None and waiter.cancel(msg=msg):
-            return True  # it stays: it may be a task that ignores this, and then there must be something to cancel again
+            return (
+                True  # it stays: it may be a task that ignores this, and then there must be something to cancel again
+            )
         self._must_cancel = True
         self._cancel_message = msg
         return True

@@ -1,10 +1,10 @@
 """The turn of the loop, and the part of the event loop interface that is hot.
 
-    while not stopped:                 run_forever()
-        wait for the engine            turn(): not at all when something is ready, until the first timer otherwise
-        move due timers to the ring
-        run what is ready now          new work waits for the next turn, so it never starves I/O
-        run what was deferred          writes of one turn leave together
+while not stopped:                 run_forever()
+    wait for the engine            turn(): not at all when something is ready, until the first timer otherwise
+    move due timers to the ring
+    run what is ready now          new work waits for the next turn, so it never starves I/O
+    run what was deferred          writes of one turn leave together
 """
 
 import sys
