@@ -64,8 +64,14 @@ demo: build  ## the main job: a few thousand real files, five ways; ARGS='--help
 
 .PHONY: test
 test: $(BIN)/installed-test build  ## all tests; ARGS='-k name' chooses
-	@tests/debian-packages
+	@PYTHON=$(BIN)/python tests/debian-packages
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: conformance
+conformance: $(BIN)/installed-test build  ## the standard library's own tests of asyncio, on both engines; ARGS='test_tasks'
+	@PYTHON=$(BIN)/python tests/debian-packages
+	@$(BIN)/python -m tests.conformance --engine uring $(ARGS)
+	@$(BIN)/python -m tests.conformance --engine epoll $(ARGS)
 
 .PHONY: check
 check: $(BIN)/installed-dev build  ## lint, format, strict types, layers
@@ -95,13 +101,13 @@ DEBUG_BUILD = mkdir -p build && PLAIT_BUILD=debug $(BIN)/python setup.py -q buil
 
 .PHONY: debug
 debug: $(BIN)/installed-test  ## tests on an unoptimized build with symbols, under debug allocators
-	@tests/debian-packages
+	@PYTHON=$(BIN)/python tests/debian-packages
 	@$(DEBUG_BUILD)
 	@PYTHONPATH=$(CURDIR)/build/debug PYTHONMALLOC=debug PYTHONFAULTHANDLER=1 $(BIN)/python -m pytest $(ARGS)
 
 .PHONY: sanitize
 sanitize: $(BIN)/installed-test  ## tests under the address sanitizer: ARGS='tests/core tests/engine tests/net'
-	@tests/debian-packages
+	@PYTHON=$(BIN)/python tests/debian-packages
 	@export CFLAGS='-fsanitize=address -fno-omit-frame-pointer'; $(DEBUG_BUILD)
 	@LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 	    PYTHONPATH=$(CURDIR)/build/sanitize $(BIN)/python -m pytest $(ARGS)

@@ -28,7 +28,7 @@ def test_this_python_came_with_its_tests() -> None:
     assert missing_suite() is None
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(240)
 @pytest.mark.beside_others
 @pytest.mark.parametrize("module", [] if missing_suite() else modules_of_suite())
 def test_standard_tests_pass(outcomes: dict[str, Future[Outcome]], module: str) -> None:
