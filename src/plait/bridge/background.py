@@ -45,9 +45,14 @@ EXIT_GRACE_S = 5.0
 WAIT_SLICE_S = 0.2
 
 
+def signal_slice_s() -> float | None:
+    """How long to wait at a stretch. A Ctrl-C that comes between CPython's last look for signals and the wait interrupts it only at
+    its end; signals are the main thread's, so others wait without end."""
+    return WAIT_SLICE_S if threading.current_thread() is threading.main_thread() else None
+
+
 def wait_until(event: threading.Event) -> None:
-    """Wait for it, in slices: CPython may lose a Ctrl-C between its last look for signals and a wait without an end, till the wait ends."""
-    while not event.wait(WAIT_SLICE_S):
+    while not event.wait(signal_slice_s()):
         pass
 
 
@@ -87,7 +92,7 @@ class BackgroundFuture(concurrent.futures.Future[T]):
         if timeout is None:
             while not self.done():
                 with contextlib.suppress(TimeoutError):
-                    super().exception(WAIT_SLICE_S)
+                    super().exception(signal_slice_s())
         error = super().exception(timeout)
         self._unseen = None
         return error
