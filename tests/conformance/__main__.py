@@ -140,7 +140,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--excluded", action="store_true", help="run what not_applicable.txt excludes, and nothing else"
     )
-    parser.add_argument("--limit", type=float, default=30, help="seconds that one test may take (default: %(default)g)")
+    parser.add_argument("--limit", type=float, default=60, help="seconds that one test may take (default: %(default)g)")
     parser.add_argument("--jobs", type=int, default=2, help="modules at a time (default: %(default)d)")
     parser.add_argument("--durations", type=int, default=0, metavar="N", help="show the N slowest tests")
     parser.add_argument("-q", dest="quiet", action="store_true", help="no tracebacks")
