@@ -78,7 +78,8 @@ def execute(source: bytes, filename: str, loader: Any) -> int:
     main = new_main_module()
     main.__loader__ = loader
     main.__file__ = filename
-    main.__dict__["__cached__"] = None
+    if sys.version_info < (3, 15):  # later ones have no such name
+        main.__dict__["__cached__"] = None
     with_own_traceback(compile_and_run, source, filename, main.__dict__)
     return 0
 
