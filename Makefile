@@ -26,7 +26,7 @@ ARGS ?=
 
 .PHONY: help
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*##/make \1 \t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*##/make \1 \t/p' Makefile | expand -t 20
 
 $(BIN)/installed: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit("plait needs Python 3.11 or newer, and $(PYTHON) is %d.%d; say make PYTHON=python3.11" \

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import programs
 import pytest
+import trustme
 import websockets
 
 import servers
@@ -163,6 +165,21 @@ def test_websockets_through_uvicorn(server: servers.Server) -> None:
                 assert f"WORD {i} {k}" == await connection.recv()
 
     asyncio.run(talk())
+
+
+def test_over_tls(engine: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "certificate.pem")
+    body = bytes(range(256)) * 20_000
+    with uvicorn(tmp_path, "--ssl-certfile", str(tmp_path / "certificate.pem")) as server:
+        url = f"https://127.0.0.1:{server.port}"
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        with httpx.Client(verify=context) as client:
+            assert "Hello, plait!" == client.get(url).text
+            assert body == client.post(url + "/echo", content=body).content
+        assert wrk(url, 50) > 50
 
 
 def test_behind_nginx_on_a_unix_socket(engine: str, tmp_path: Path) -> None:
