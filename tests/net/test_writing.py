@@ -54,18 +54,18 @@ def test_writes_of_one_turn_leave_in_one_call(run):
     assert [b"0123456789abc", b"next"] == run(main())
 
 
-def test_writes_of_one_data_received_leave_in_one_call_when_it_returns(run):
+@pytest.mark.parametrize("size", [4, 5000], ids=["held back", "at once"])
+def test_writes_of_one_data_received_leave_in_one_call(run, size):
     class Twice(Noting):
         def data_received(self, data):
             super().data_received(data)
-            self.transport.write(b"head")
-            self.transport.write(b"body")
-            self.sent = self.transport.get_write_buffer_size()
+            self.transport.write(b"h" * size)
+            self.transport.write(b"b" * size)
 
     async def main():
         async with packet_pair(Twice) as (protocol, sock):
             sock.send(b"x")
-            assert [b"headbody"] == await packets(sock, 8)
+            assert [b"h" * size + b"b" * size] == await packets(sock, 2 * size)
             assert 0 == protocol.transport.get_write_buffer_size()
 
     run(main())

@@ -24,7 +24,7 @@ cdef class Sender(Source):
     cdef object on_writable             # future: the descriptor takes more (sendfile)
     cdef unsigned int conn_lost         # > 0: connection_lost is under way; counts the writes after that
     cdef bint closing                   # close() or an error: nothing is received any more
-    cdef bint dispatching               # the protocol is being told; what it writes leaves when it returns
+    cdef bint dispatching               # the protocol is being told; what it writes is looked after when it returns
     cdef bint blocked                   # the kernel takes no more until an edge says so
     cdef bint flush_due                 # stands in network.unflushed
     cdef bint eof_due                   # write_eof() was called

@@ -1,8 +1,8 @@
 """The sending half of a stream: the queue of what was written, the system calls, and the flow control.
 
-What a protocol writes while it is told of data leaves when it returns; all other writes leave at the end of the turn. Either
-way several writes are one system call. Bytes are queued by reference, buffers that could change are copied. When the kernel takes
-no more the stream is `blocked` until an edge tells that there is room.
+Writes leave at the end of the turn, several of them in one system call; much that a protocol writes while it is told of data
+leaves when it returns. Bytes are queued by reference, buffers that could change are copied. When the kernel takes no more the
+stream is `blocked` until an edge tells that there is room.
 """
 
 import logging
