@@ -16,7 +16,7 @@ from time import monotonic
 
 import cython
 from cython.cimports.libc.math import ceil
-from cython.cimports.plait.core.cpython import PyThread_get_thread_ident, plait_now_ns
+from cython.cimports.plait.core.cpython import PyErr_CheckSignals, PyThread_get_thread_ident, plait_now_ns
 from cython.cimports.plait.core.current import plait_current_init, plait_leave_task
 from cython.cimports.plait.core.futures import Future
 from cython.cimports.plait.core.handles import Handle, TimerHandle, TimerHeap
@@ -148,6 +148,8 @@ class Core:
         if self.count or self._stopping:
             if self.engine.pending():
                 self.engine.wait(0)
+            # A busy loop of C callables alone would never come to where Python looks for Ctrl-C.
+            PyErr_CheckSignals()
         else:
             if self.timers.count:
                 timeout_ns = self.timers.first_ns() - plait_now_ns()

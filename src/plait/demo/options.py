@@ -46,6 +46,7 @@ class Settings:
     connections: int
     ways: tuple[str, ...]
     json: bool
+    svg: Path | None = None
 
     def sequential_files(self, files: int) -> int:
         """How many of the files are done one after another: all, or a share when all would take too long."""
@@ -104,6 +105,7 @@ def parse(given: Sequence[str]) -> Settings:
     )
     add("--ways", type=ways, default=WAYS, metavar="WAY,...", help=f"some of {', '.join(WAYS)} (default: all)")
     add("--json", action="store_true", help="print the results for programs")
+    add("--svg", type=Path, metavar="FILE", help="save the table as a picture")
     options = parser.parse_args(given)
     return Settings(**vars(options))
 

@@ -6,23 +6,26 @@ Without a terminal there are no bars, but a line per way. Colours are the termin
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
+import re
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from plait.demo.measure import Child, Measured, measure
-from plait.demo.options import Settings, allow_descriptors, find_files, spread
+from plait.demo.options import Refused, Settings, allow_descriptors, find_files, spread
 from plait.demo.work import Row, digest
 
 __all__ = ["show"]
@@ -91,7 +94,23 @@ def show(settings: Settings) -> int:
         console.print(table(results, different, len(files)))
         for sentence in sentences(results, stored, different, len(files)):
             console.print(sentence, soft_wrap=not console.is_terminal)
+    if settings.svg is not None:
+        save_picture(
+            settings.svg, [table(results, different, len(files)), *sentences(results, stored, different, len(files))]
+        )
     return 1 if different else 0
+
+
+def save_picture(path: Path, parts: Sequence[RenderableType]) -> None:
+    """What the terminal showed at the end, drawn; it names no font of the web, so that it is complete by itself."""
+    console = Console(record=True, width=100, file=io.StringIO(), highlight=False, color_system="truecolor")
+    console.print(*parts, sep="\n")
+    drawn = console.export_svg(title="plait demo")
+    drawn = re.sub(r"@font-face\s*{[^}]*}", "", drawn).replace("Fira Code, monospace", "monospace")
+    try:
+        path.write_text(drawn)
+    except OSError as error:
+        raise Refused(f"cannot write {path}: {error.strerror}") from None
 
 
 @contextmanager
