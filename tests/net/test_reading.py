@@ -327,3 +327,62 @@ def test_exits_leave_the_loop_and_the_connection_stays(loop, exit_type):
         assert b"leaveon" == loop.run_until_complete(protocol.received(7))
         protocol.transport.close()
         loop.run_until_complete(protocol.lost)
+
+
+@pytest.mark.parametrize("exit_type", [SystemExit, KeyboardInterrupt])
+def test_what_was_written_before_an_exit_leaves_in_the_next_run(loop, exit_type):
+    class Leaving(Noting):
+        def data_received(self, data):
+            super().data_received(data)
+            self.transport.write(b"answer")
+            raise exit_type("asked")
+
+    async def begin():
+        ours, theirs = socket.socketpair()
+        _, protocol = await loop.create_unix_connection(Leaving, sock=ours)
+        return protocol, theirs
+
+    async def answered(sock):
+        return await loop.sock_recv(sock, 10)
+
+    protocol, theirs = loop.run_until_complete(begin())
+    with theirs:
+        theirs.setblocking(False)
+        theirs.send(b"x")
+        with pytest.raises(exit_type, match="asked"):
+            loop.run_until_complete(protocol.lost)
+        assert b"answer" == loop.run_until_complete(answered(theirs))
+        protocol.transport.close()
+        loop.run_until_complete(protocol.lost)
+
+
+def test_an_exit_in_resume_writing_keeps_the_writes_of_the_others(loop):
+    class Leaving(Noting):
+        def resume_writing(self):
+            raise SystemExit("asked")
+
+    async def begin(factory):
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        transport, protocol = await loop.create_unix_connection(factory, sock=ours)
+        return transport, protocol, theirs
+
+    async def both(first, second):
+        # Paused by hand, so that the flush at the end of this turn resumes it.
+        first.write(b"a" * 100)
+        first.set_write_buffer_limits(high=50)
+        second.write(b"b" * 100)
+        await asyncio.Event().wait()
+
+    first, one, first_peer = loop.run_until_complete(begin(Leaving))
+    second, two, second_peer = loop.run_until_complete(begin(Noting))
+    task = loop.create_task(both(first, second))
+    with first_peer, second_peer:
+        with pytest.raises(SystemExit, match="asked"):
+            loop.run_until_complete(task)
+        assert b"b" * 100 == loop.run_until_complete(loop.sock_recv(second_peer, 200))
+        assert b"a" * 100 == loop.run_until_complete(loop.sock_recv(first_peer, 200))
+        task.cancel()
+        first.abort()
+        second.abort()
+        loop.run_until_complete(asyncio.wait([task, one.lost, two.lost]))

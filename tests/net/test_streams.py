@@ -1,6 +1,7 @@
 """Stream transports: data both ways, what they are, their contexts."""
 
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import gc
@@ -334,3 +335,23 @@ def test_other_threads_are_told_what_to_use(run):
             return await read_exactly(sock, 5)
 
     assert b"right" == run(main())
+
+
+def test_a_connection_goes_on_when_the_loop_moves_to_another_thread(loop):
+    async def begin():
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        _, protocol = await loop.create_unix_connection(Echo, sock=ours)
+        return protocol, theirs
+
+    async def ask(sock, text):
+        await loop.sock_sendall(sock, text)
+        return await read_exactly(sock, len(text))
+
+    protocol, theirs = loop.run_until_complete(begin())
+    with theirs, concurrent.futures.ThreadPoolExecutor(1) as other:
+        assert b"here" == loop.run_until_complete(ask(theirs, b"here"))
+        assert b"there" == other.submit(loop.run_until_complete, ask(theirs, b"there")).result(30)
+        assert b"back" == loop.run_until_complete(ask(theirs, b"back"))
+        protocol.transport.close()
+        loop.run_until_complete(protocol.lost)

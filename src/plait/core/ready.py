@@ -83,10 +83,16 @@ class Scheduler:
         while self.deferred:
             batch: list = self.deferred
             self.deferred = []
-            for item in batch:
-                runnable = cython.cast(Runnable, item)
-                runnable.queued = False
-                runnable.run()
+            done: cython.Py_ssize_t = 0
+            try:
+                for item in batch:
+                    done += 1
+                    runnable = cython.cast(Runnable, item)
+                    runnable.queued = False
+                    runnable.run()
+            finally:
+                if done < len(batch):  # one asked to exit: the others keep their turn
+                    self.deferred = batch[done:] + self.deferred
         return 0
 
     def grow(self):

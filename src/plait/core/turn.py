@@ -145,7 +145,7 @@ class Core:
 
     def turn(self):
         timeout_ns: cython.longlong = -1
-        if self.count or self._stopping:
+        if self.count or self._stopping or self.deferred:  # deferred: left over by a turn that an exit ended
             if self.engine.pending():
                 self.engine.wait(0)
             # A busy loop of C callables alone would never come to where Python looks for Ctrl-C.

@@ -22,6 +22,7 @@ cdef class Stream(Sender):
     cdef bint paused
     cdef bint readable                  # there may be something to receive, and no edge will tell
     cdef bint hung_up                   # the peer has ended or broken: receive to the end
+    cdef bint cut_short                 # a receive that gave less than asked, though more waits
     cdef bint at_eof
     cdef bint bulk                      # much has come at once
     cdef bint lost                      # the descriptor is given back
@@ -29,10 +30,12 @@ cdef class Stream(Sender):
     cdef int open(self, Network network, int fd, object protocol, object server, object context) except -1
     cdef int told(self, object protocol) except -1
     cdef int start(self) except -1
+    cdef int started(self) except -1
     cdef int watch(self) except -1
     cdef int later(self) except -1
     cdef int turn(self) except -1
     cdef int read(self) except -1
+    cdef int after_read(self) except -1
     cdef int receive(self) except -1
     cdef int receive_bulk(self) except -1
     cdef int receive_into(self) except -1

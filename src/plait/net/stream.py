@@ -142,15 +142,18 @@ class Stream(Sender):
         PyContext_Enter(self.context)
         self.dispatching = True
         try:
-            try:
-                self.protocol.connection_made(self)
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as exc:
-                self.report("protocol.connection_made() call failed.", exc)
+            self.protocol.connection_made(self)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report("protocol.connection_made() call failed.", exc)
         finally:
             self.dispatching = False
             PyContext_Exit(self.context)
+            self.started()
+        return 0
+
+    def started(self):
         waiter = self.waiter
         if waiter is None:
             return self.watch()
@@ -221,7 +224,8 @@ class Stream(Sender):
         """Receive and tell the protocol: once, or to the end when the peer has hung up."""
         got: cython.int
         rounds: cython.int = 0
-        self.readable = False
+        # Stays so only if the protocol asks to exit: then the next run looks again.
+        self.readable = True
         PyContext_Enter(self.context)
         self.dispatching = True
         try:
@@ -229,16 +233,20 @@ class Stream(Sender):
                 rounds += 1
                 got = self.receive() if self.on_buffer is None else self.receive_into()
                 if got == MORE:
-                    self.readable = True
                     break
                 if got == ENDED or not self.hung_up:
+                    self.readable = False
                     break
                 if self.paused or self.closing or rounds == ROUNDS_MAX:
-                    self.readable = True
                     break
         finally:
             self.dispatching = False
             PyContext_Exit(self.context)
+            self.after_read()
+        return 0
+
+    def after_read(self):
+        """What the protocol wrote leaves, and what waits behind a full buffer has its turn."""
         if self.queued and not self.flush_due and not self.blocked:
             if self.queued > SMALL_MAX:
                 self.flush()
@@ -268,7 +276,7 @@ class Stream(Sender):
                 return ENDED
             if errno != EINTR:
                 return self.receive_failed(errno)
-        full = n == size or self.readable
+        full = n == size or self.cut_short
         if n >= BULK_MIN:
             self.bulk = True
         self.deliver(PyBytes_FromStringAndSize(cython.cast(cython.p_char, self.loop.receive_buffer), n))
@@ -311,8 +319,7 @@ class Stream(Sender):
         message.msg_iov = cython.address(part)
         message.msg_iovlen = 1
         n: cython.Py_ssize_t = recvmsg(self.fd, cython.address(message), MSG_DONTWAIT)
-        if n > 0 and message.msg_flags & MSG_CTRUNC:
-            self.readable = True
+        self.cut_short = n > 0 and message.msg_flags & MSG_CTRUNC != 0
         return n
 
     def receive_into(self):
@@ -355,7 +362,7 @@ class Stream(Sender):
             except BaseException as exc:
                 self.fail(exc, "Fatal error: protocol.buffer_updated() call failed.")
                 return ENDED
-            if n < size and not self.readable:
+            if n < size and not self.cut_short:
                 return DRAINED
             total += n
             if self.paused or self.closing or self.on_buffer is not on_buffer or total >= BUFFERED_MAX:
