@@ -86,7 +86,7 @@ def present(wanted: Sequence[Subject], results: Results) -> list[Subject]:
 def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
     names = list(dict.fromkeys([*options.loops.split(","), *options.against]))
     wanted = [loops.subject(name) for name in names if name]
-    if not options.no_floors and any(row.kind == "tcp" for row in rows):
+    if not options.no_floors and any(row.load and row.load.style == "protocol" for row in rows):
         wanted += FLOORS
     results = Results(base="", subjects=[], machine=machine.describe(), quick=options.quick)
     subjects = present(wanted, results)

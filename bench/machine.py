@@ -55,7 +55,11 @@ class Turn:
             time.sleep(0.2)  # else we would win it back at once from those who wait
         if self._fd < 0:
             self._fd = self._open()
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"bench: waiting for another measurement on this machine ({self._path})", file=sys.stderr)
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
             self._since = time.monotonic()
 
     def give(self) -> None:
