@@ -1,8 +1,28 @@
 """I/O-driven concurrency for Python: a drop-in asyncio event loop on io_uring and epoll, fast and visible."""
 
-from plait.bridge import Portal, background
+import sys
+
+from plait.bridge import BackgroundFuture, Portal, background
+from plait.engine.choice import EngineReport
+from plait.engine.errors import EngineUnavailable
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
 
-__all__ = ["EngineName", "Loop", "Portal", "background", "install", "new_event_loop", "run"]
+__all__ = [
+    "BackgroundFuture",
+    "EngineName",
+    "EngineReport",
+    "EngineUnavailable",
+    "Loop",
+    "Portal",
+    "background",
+    "install",
+    "new_event_loop",
+    "run",
+]
 __version__ = "0.1.0"
+
+if sys.version_info < (3, 16):  # asyncio has no policies from there on
+    from plait.running import EventLoopPolicy
+
+    __all__ += ["EventLoopPolicy"]
