@@ -138,22 +138,21 @@ class TestMachine:
             turn.give()
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def test_waiting_for_the_turn_is_said(self, own_lock: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_waiting_for_the_turn_is_said(self, own_lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         holder = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); input()"
         command = [sys.executable, "-c", holder, str(own_lock)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
             assert other.stdout is not None
             other.stdout.readline()
-            turn = machine.Turn()
+            turn, said = machine.Turn(), threading.Event()
+            monkeypatch.setattr("builtins.print", lambda text, file: said.set() if str(own_lock) in text else None)
             waiting = threading.Thread(target=turn.take)
             waiting.start()
-            said = ""
-            while "waiting for another measurement" not in said and waiting.is_alive():
-                said += capsys.readouterr().err
+            assert said.wait(30)
             other.communicate(b"\n")
             waiting.join(30)
+            assert not waiting.is_alive()
             turn.give()
-        assert str(own_lock) in said
 
     def test_pinning_and_priority_end_with_their_block(self) -> None:
         before = os.sched_getaffinity(0), os.sched_getscheduler(0)
