@@ -102,18 +102,20 @@ def test_connections_that_reset_at_once_are_no_news(run, caplog):
     assert [] == caplog.records
 
 
-def test_a_server_out_of_descriptors_says_so_once_and_goes_on(run, loop):
-    """EMFILE: accepting rests for a second at a time, and everyone who waits is served once descriptors are back."""
+def test_a_server_out_of_descriptors_says_so_once_and_goes_on(run, loop, monkeypatch):
+    """EMFILE: accepting rests for a while, again and again, and everyone who waits is served once descriptors are back."""
+    monkeypatch.setattr("plait.net.listener.ACCEPT_RETRY_SECONDS", 0.01)
 
     async def main():
         reports = []
-        said = asyncio.Event()
+        loop.set_exception_handler(lambda loop, context: reports.append(context))
+        refusals = asyncio.Semaphore(0)
+        call_later = loop.call_later
 
-        def handler(loop, context):
-            reports.append(context)
-            said.set()
+        def counted(delay, callback, *args):
+            refusals.release()
+            return call_later(delay, callback, *args)
 
-        loop.set_exception_handler(handler)
         async with serving() as (address, made):
             socks = [socket.socket() for _ in range(3)]
             before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -129,9 +131,9 @@ def test_a_server_out_of_descriptors_says_so_once_and_goes_on(run, loop):
                 for sock in socks:
                     sock.setblocking(False)
                     await loop.sock_connect(sock, address)
-                await said.wait()
-                # Over the first retry, which is refused too and says nothing.
-                await asyncio.sleep(1.2)
+                monkeypatch.setattr(loop, "call_later", counted)
+                for _ in range(3):
+                    await refusals.acquire()
                 assert ["socket.accept() out of system resource"] == [r["message"] for r in reports]
                 assert address == reports[0]["socket"].getsockname()
                 assert made.empty()

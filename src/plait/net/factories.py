@@ -77,7 +77,9 @@ class NetFactories(Base):
                 fileno = int(fileno.fileno())
             except (AttributeError, TypeError, ValueError):
                 raise ValueError(f"Invalid file object: {fd!r}") from None
-        transport = self._network.stream_at(fileno) or self._transports.get(fileno)
+        transport = self._network.stream_at(fileno)
+        if transport is None and self._transports:
+            transport = self._transports.get(fileno)
         if transport is not None and not transport.is_closing():
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
@@ -207,17 +209,6 @@ class NetFactories(Base):
 
     # Sockets of users.
 
-    async def _until_readable(self, fd: int) -> None:
-        self._ensure_fd_no_transport(fd)
-        future = self.create_future()
-        handle = self._add_reader(fd, wake, future)
-        try:
-            await future
-        finally:
-            # A cancelled handle was replaced: then the watch is another's.
-            if not handle.cancelled():
-                self._remove_reader(fd)
-
     async def _until_writable(self, fd: int) -> None:
         self._ensure_fd_no_transport(fd)
         future = self.create_future()
@@ -229,18 +220,26 @@ class NetFactories(Base):
                 self._remove_writer(fd)
 
     async def _when_readable(self, sock: socket.socket, call: Callable[[], T]) -> T:
+        """Wait until there is something, then call; again if another process was quicker."""
         fd = sock.fileno()
+        self._ensure_fd_no_transport(fd)
         while True:
-            await self._until_readable(fd)
+            future = self.create_future()
+            handle = self._add_reader(fd, wake, future)
+            try:
+                await future
+            finally:
+                # A cancelled handle was replaced: then the watch is another's.
+                if not handle.cancelled():
+                    self._remove_reader(fd)
             try:
                 return call()
             except (BlockingIOError, InterruptedError):
-                pass  # another process was quicker
+                pass
 
     async def _when_writable(self, sock: socket.socket, call: Callable[[], T]) -> T:
-        fd = sock.fileno()
         while True:
-            await self._until_writable(fd)
+            await self._until_writable(sock.fileno())
             try:
                 return call()
             except (BlockingIOError, InterruptedError):
