@@ -19,7 +19,7 @@ def let_advance(loop: Any) -> None:
     call_later = loop.call_later
 
     def remember(delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
-        timer = call_later(delay, callback, *args, context=context)
+        timer: asyncio.TimerHandle = call_later(delay, callback, *args, context=context)
         timers.append((timer, lambda: loop.call_soon(callback, *args, context=context)))
         return timer
 
@@ -44,7 +44,7 @@ class RealClock:
     late_s = 20.0
 
     def new_test_loop(self, generator: Any = None) -> asyncio.AbstractEventLoop:
-        loop = self.subject.loop_class()  # type: ignore[attr-defined]
+        loop: asyncio.AbstractEventLoop = self.subject.loop_class()  # type: ignore[attr-defined]
         self.set_event_loop(loop)  # type: ignore[attr-defined]
         self.began = loop.time()
         let_advance(loop)

@@ -90,8 +90,7 @@ def main() -> None:
     options = json.load(sys.stdin)
     faulthandler.enable()
     faulthandler.dump_traceback_later(options["limit_s"], exit=True)
-    from test import support
-
+    support = importlib.import_module("test.support")
     # Nothing outside this machine; the other resources are memory and processor time.
     support.use_resources = {"cpu": None, "walltime": None}  # type: ignore[attr-defined]
     subject = subjects.SUBJECTS[options["subject"]]()

@@ -53,7 +53,7 @@ def install(subject: Subject, debug: bool) -> None:
         if policy is not None:
             policy._loop_factory = subject.loop_class
 
-    def set_up_runner(case: unittest.IsolatedAsyncioTestCase) -> None:
+    def set_up_runner(case: Any) -> None:
         # The standard library always runs these in debug mode, in which plait's tasks are the standard library's.
         case._asyncioRunner = asyncio.Runner(debug=debug, loop_factory=getattr(case, "loop_factory", None))
 

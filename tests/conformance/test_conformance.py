@@ -4,6 +4,7 @@ import faulthandler
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def outcomes(request: pytest.FixtureRequest) -> dict[str, Outcome]:
     # The safety net of a single test is too short for all of them; each of theirs has one of its own.
     faulthandler.cancel_dump_traceback_later()
     options = parse(["--engine", "uring"])
-    items = [item for item in request.session.items if item.name.startswith("test_standard_tests_pass")]
+    items: list[Any] = [item for item in request.session.items if item.name.startswith("test_standard_tests_pass")]
     chosen: list[str] = [item.callspec.params["module"] for item in items]
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(chosen, pool.map(lambda module: run_module(module, options), chosen), strict=True))

@@ -5,6 +5,7 @@ putting it into the ready ring itself, and a future is its own await iterator.
 """
 
 import sys
+import warnings
 from asyncio import CancelledError, InvalidStateError, get_event_loop
 from asyncio import Future as AsyncioFuture
 from types import GenericAlias
@@ -27,6 +28,8 @@ from cython.cimports.plait.core.handles import Handle
 from plait.standard import extract_stack, future_repr
 
 # set_exception(StopIteration): a TypeError up to 3.12, from 3.13 a RuntimeError that holds it (gh-112182).
+# From 3.12 throw() wants the exception alone, as that of generators does.
+THROW_WANTS_ONE = cython.declare(cython.bint, sys.version_info >= (3, 12))
 STOP_ITERATION_IS_WRAPPED = cython.declare(cython.bint, sys.version_info >= (3, 13))
 STATE_NAMES = ("PENDING", "CANCELLED", "FINISHED")
 
@@ -333,6 +336,12 @@ class FutureIterator:
         raise StopIteration(future.result())
 
     def throw(self, typ, val=None, tb=None, /):
+        if THROW_WANTS_ONE and (val is not None or tb is not None):
+            warnings.warn(
+                "the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.",
+                DeprecationWarning,
+                stacklevel=1,
+            )
         self.future = None
         error = thrown(typ, val)
         if tb is not None:
