@@ -24,6 +24,7 @@ cdef class Engine:
     cdef readonly bint forgotten    # this is a forked child's copy; open() makes it an engine of the child's own
     cdef public object report       # why this engine runs: an EngineReport (choice.py), or None
     cdef readonly unsigned long long enters     # system calls that waited or looked, for tests and for the report
+    cdef readonly bint sends        # submit_send() works here; known once it is open
     cdef volatile bint sleeping     # true only while the thread is (about to be) blocked in the kernel
     cpdef int open(self) except -1
     cpdef int close(self) except -1
@@ -35,6 +36,7 @@ cdef class Engine:
     cpdef bint pending(self) noexcept
     cpdef int wake(self) noexcept
     cpdef int adopt(self, Engine other) except -1
+    cdef int submit_send(self, Operation operation, int fd, const char* data, unsigned int size) except -1
     cdef int check_open(self) except -1
     cdef int remember(self, Source source, unsigned int events, bint level) except -1
     cdef bint drop(self, Source source) except -1

@@ -108,6 +108,13 @@ class Engine:
         other.sources.clear()
         return 0
 
+    def submit_send(self, operation, fd, data, size):
+        """Send with the next submission, only where `sends` is true: never waits, completes with send(2)'s count or -errno.
+
+        The operation keeps `data` alive. The descriptor must not be closed before the submission: `flush` makes sure of that.
+        """
+        raise NotImplementedError
+
     def check_open(self):
         if self.is_open:
             return 0

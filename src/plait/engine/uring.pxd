@@ -2,6 +2,9 @@ from plait.engine.contract cimport Engine, Operation, Source
 from plait.engine.kernel cimport epoll_event
 from plait.engine.slots cimport Slot, Slots
 
+cdef extern from "sys/socket.h":
+    int MSG_DONTWAIT, MSG_NOSIGNAL
+
 cdef extern from "uring.h" nogil:
     struct io_uring_sqe:
         unsigned char opcode
@@ -38,6 +41,7 @@ cdef extern from "uring.h" nogil:
         IORING_CQE_F_MORE
         IORING_FEAT_CQE_SKIP
         IORING_OP_NOP
+        IORING_OP_SEND
         IORING_SETUP_SUBMIT_ALL
         IORING_SETUP_TASKRUN_FLAG
         IORING_SETUP_SINGLE_ISSUER

@@ -41,10 +41,13 @@ from cython.cimports.plait.engine.uring import (
     IORING_CQE_F_MORE,
     IORING_FEAT_CQE_SKIP,
     IORING_OP_NOP,
+    IORING_OP_SEND,
     IORING_SETUP_DEFER_TASKRUN,
     IORING_SETUP_SINGLE_ISSUER,
     IORING_SETUP_SUBMIT_ALL,
     IORING_SETUP_TASKRUN_FLAG,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
     io_uring_cqe,
     io_uring_sqe,
     plait_prepare_cancel,
@@ -194,6 +197,7 @@ class UringEngine(Engine):
         self.completions = self.ring.cq_entries
         self.quiet = self.ring.features & IORING_FEAT_CQE_SKIP != 0
         plait_ring_probe(cython.address(self.ring), self.supported)
+        self.sends = self.supported[IORING_OP_SEND] != 0
         self.closing = False
         self.watch_wake()
         return 0
@@ -415,6 +419,16 @@ class UringEngine(Engine):
         """Ask the kernel to end it early. Its completion comes in any case, as ECANCELED or with what it did after all."""
         if operation.engine is self and self.is_open:
             plait_prepare_cancel(self.entry(), self.slots.key(operation.slot), CANCEL, self.quiet)
+        return 0
+
+    def submit_send(self, operation, fd, data, size):
+        sqe: cython.pointer(io_uring_sqe) = self.prepare(operation)
+        sqe.opcode = IORING_OP_SEND
+        sqe.fd = fd
+        sqe.addr = cython.cast(cython.size_t, data)
+        sqe.len = size
+        # MSG_DONTWAIT: it is done while it is submitted, or says EAGAIN; never later.
+        sqe.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
         return 0
 
     def supports(self, opcode):

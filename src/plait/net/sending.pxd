@@ -1,5 +1,5 @@
 from plait.core.ready cimport Runnable, Scheduler
-from plait.engine.contract cimport Source
+from plait.engine.contract cimport Operation, Source
 
 cdef class Network(Runnable):
     cdef readonly Scheduler loop
@@ -9,6 +9,10 @@ cdef class Network(Runnable):
     cdef int hold(self, Sender stream) except -1
     cdef int release(self, Sender stream) except -1
     cdef int flush_later(self, Sender stream) except -1
+
+cdef class Sending(Operation):
+    cdef Sender stream
+    cdef bytes data                     # what the kernel reads from
 
 cdef class Sender(Source):
     cdef Network network
@@ -24,6 +28,7 @@ cdef class Sender(Source):
     cdef object on_writable             # future: the descriptor takes more (sendfile)
     cdef unsigned int conn_lost         # > 0: connection_lost is under way; counts the writes after that
     cdef bint closing                   # close() or an error: nothing is received any more
+    cdef Sending sending                # the send that was submitted to the engine; `blocked` until it completes
     cdef bint dispatching               # the protocol is being told; what it writes is looked after when it returns
     cdef bint blocked                   # the kernel takes no more until an edge says so
     cdef bint flush_due                 # stands in network.unflushed
@@ -35,6 +40,9 @@ cdef class Sender(Source):
     cdef int after_queue(self) except -1
     cdef Py_ssize_t send_now(self, object data) except -2
     cdef int flush(self) except -1
+    cdef int leave(self) except -1
+    cdef int sent(self, int result) except -1
+    cdef int after_sending(self) except -1
     cdef Py_ssize_t send_gathered(self, Py_ssize_t* asked) noexcept
     cdef int consume(self, Py_ssize_t sent) except -1
     cdef int drained(self) except -1

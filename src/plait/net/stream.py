@@ -185,7 +185,7 @@ class Stream(Sender):
                 self.readable = True
             elif not self.closing and not self.at_eof:
                 self.read()
-        if self.blocked and events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
+        if self.blocked and self.sending is None and events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
             self.blocked = False
             if self.on_writable is not None:
                 self.tell(self.on_writable)
@@ -475,6 +475,9 @@ class Stream(Sender):
             self.address_of("sockname")  # still right after the close
         self.lost = True
         self.closing = True
+        if self.sending is not None:
+            # The submission names a number, which may be another connection's as soon as it is closed here.
+            self.loop.engine.flush()
         self.network.release(self)
         if self.sock is not None:
             self.sock.close()
