@@ -12,6 +12,7 @@ from typing import Any
 class Subject:
     """A loop with the tasks and futures that belong to it. `loop_class` is called as SelectorEventLoop is: with a selector or nothing."""
 
+    name: str
     loop_class: Callable[..., asyncio.AbstractEventLoop]
     task_class: type
     future_class: type
@@ -19,7 +20,7 @@ class Subject:
 
 def asyncio_subject() -> Subject:
     """asyncio itself: shows that the runner is complete, and that what fails on plait does not fail anyway."""
-    return Subject(asyncio.SelectorEventLoop, asyncio.Task, asyncio.Future)
+    return Subject("asyncio", asyncio.SelectorEventLoop, asyncio.Task, asyncio.Future)
 
 
 def plait_subject() -> Subject:
@@ -35,7 +36,7 @@ def plait_subject() -> Subject:
                 selector.close()
             super().__init__()
 
-    return Subject(ConformanceLoop, Task, Future)
+    return Subject("plait", ConformanceLoop, Task, Future)
 
 
 SUBJECTS = {"plait": plait_subject, "asyncio": asyncio_subject}
