@@ -15,7 +15,7 @@ BUILD = os.environ.get("PLAIT_BUILD", "release")
 if BUILD not in ("release", "debug", "none"):
     raise SystemExit(f"PLAIT_BUILD={BUILD!r} is none of release, debug, none")
 DEBUG = BUILD == "debug"
-FLAGS = ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O2"]
+FLAGS = ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O2", "-g0"]
 SOURCES = sorted(p.with_suffix(".py") for p in Path("src/plait").rglob("*.pxd") if p.with_suffix(".py").exists())
 HEADERS = [str(p) for p in sorted(Path("src/plait").rglob("*.h"))]
 

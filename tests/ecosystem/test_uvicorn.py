@@ -110,10 +110,10 @@ def server(engine: str, tmp_path: Path) -> Iterator[servers.Server]:
 
 
 def wrk(url: str, connections: int, *options: str) -> int:
-    """The number of answers that wrk got in two seconds, all of them good."""
+    """The number of answers that wrk got in one second, all of them good."""
     program = servers.find_program("wrk", "wrk")
     printed = subprocess.run(
-        [program, "-t1", f"-c{connections}", "-d2s", "--timeout", "10s", *options, url],
+        [program, "-t1", f"-c{connections}", "-d1s", "--timeout", "10s", *options, url],
         check=True,
         capture_output=True,
         text=True,
