@@ -67,7 +67,13 @@ def add(module: ModuleType, name: str, bases: tuple[type, ...], **members: Any) 
 def test_tasks(module: Any, subject: Subject) -> None:
     case = module.test_utils.TestCase
     real = (RealClock,)
-    classes = {"Task": subject.task_class, "Future": subject.future_class, "subject": subject}
+    classes = {
+        "Task": subject.task_class,
+        "Future": subject.future_class,
+        "subject": subject,
+        "current_task": staticmethod(asyncio.current_task),
+        "all_tasks": staticmethod(asyncio.all_tasks),
+    }
     add(module, "SubjectTaskTests", (*real, module.BaseTaskTests, module.SetMethodsTest, case), **classes)
     # Of these only what is about subclasses; the rest has just been tested.
     hidden = {name: None for name in dir(module.BaseTaskTests) if name.startswith("test_")}

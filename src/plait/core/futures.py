@@ -238,7 +238,8 @@ class Future:
         """Remove all of this callback; returns how many there were."""
         self.check_ready()
         removed: cython.Py_ssize_t = 0
-        if self.waiter is not None and not self.waiter_is_task and self.waiter == fn:
+        waiter = self.waiter  # held: its __eq__ may call this function, too
+        if waiter is not None and not self.waiter_is_task and waiter == fn and self.waiter is waiter:
             self.waiter = None
             self.waiter_context = None
             removed += 1

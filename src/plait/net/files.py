@@ -44,7 +44,10 @@ async def send_file(
             if part == 0:
                 break
             sent += part
-    finally:
+    except BaseException:
         if sent:
             os.lseek(source, offset + sent, os.SEEK_SET)
+        raise
+    # Also when nothing was left to send from there: so from Python 3.14 on.
+    os.lseek(source, offset + sent, os.SEEK_SET)
     return sent

@@ -93,14 +93,14 @@ class ProcessFactories(Host):
     def _exited(self, pidfd: int, events: int) -> None:
         """The engine says that the child has ended."""
         transport = self._children[pidfd].transport
-        status = exit_status(transport)
-        if status is not None:
+        if has_ended(pidfd):
             self._unwatch(pidfd)
-            # In a callback, where errors of a protocol are reported as those of a protocol.
-            self.call_soon(transport.process_exited, status)
+            # In a callback, where errors of a protocol are reported as those of a protocol. It is reaped there, too: till the
+            # transport knows that it has ended, send_signal() must not reach another process that got its pid.
+            self.call_soon(self._reap, transport)
 
     def _reap(self, transport: standard.SubprocessTransport) -> None:
-        """A child that has ended, and that no descriptor watches."""
+        """A child that has ended, and that no descriptor watches any more."""
         status = exit_status(transport)
         assert status is not None
         transport.process_exited(status)
@@ -117,8 +117,16 @@ class ProcessFactories(Host):
             logger.warning("Loop %r that handles pid %r is closed", self, transport.process.pid)
 
 
+def has_ended(pidfd: int) -> bool:
+    """Whether the child has ended, for an engine may tell of a descriptor once too often. Its status stays to be read."""
+    try:
+        return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # reaped by somebody else
+        return True
+
+
 def exit_status(transport: standard.SubprocessTransport) -> int | None:
-    """Reap the child; None while it runs, for an engine may tell of a descriptor once too often."""
+    """Reap the child; None while it runs."""
     process = transport.process
     # Popen reads the status itself in poll(), wait() and send_signal().
     if process.returncode is not None:
