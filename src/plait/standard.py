@@ -3,6 +3,7 @@
 Nothing else in plait names an underscore of asyncio or imports one of its internal modules.
 """
 
+import asyncio
 import fcntl
 import functools
 import inspect
@@ -20,6 +21,7 @@ from asyncio import (
     coroutines,
     events,
     format_helpers,
+    futures,
     runners,
     selector_events,
     sslproto,
@@ -286,3 +288,21 @@ class DatagramTransport(selector_events._SelectorDatagramTransport, transports.D
 def make_datagram_transport(*args: Any) -> Any:
     """From (loop, sock, protocol, address, waiter, extra)."""
     return DatagramTransport(*args)
+
+
+# The call graph (asyncio.capture_call_graph, 3.14): gather(), TaskGroup and their like tell who waits for what by two functions of
+# asyncio.futures. Those leave out what is not a Future of the standard library itself, so ours take their place and pass the rest on.
+Awaited = Callable[[Any, Any], None]
+
+
+def replace_awaited_by(add: Awaited, discard: Awaited) -> tuple[Awaited | None, Awaited | None]:
+    """Put these in the place of asyncio's pair; gives asyncio's own. Before 3.14 there is no such pair, and nothing happens."""
+    if sys.version_info < (3, 14):
+        return None, None
+    native = futures.future_add_to_awaited_by, futures.future_discard_from_awaited_by
+    for module in (asyncio, futures):
+        for prefix in ("", "_c_"):
+            for name, function in (("add_to", add), ("discard_from", discard)):
+                if hasattr(module, f"{prefix}future_{name}_awaited_by"):
+                    setattr(module, f"{prefix}future_{name}_awaited_by", function)
+    return native

@@ -18,6 +18,7 @@ cdef class Future(Runnable):
     cdef object exception_traceback
     cdef public object _cancel_message
     cdef object cancelled_error
+    cdef object awaited_by                   # a task that waits for it by way of gather(), a TaskGroup, ...; or a set of them
     cdef readonly object _source_traceback
     cdef object __weakref__
     cdef int setup(self, Scheduler loop) except -1

@@ -25,11 +25,11 @@ from cython.cimports.plait.core.cpython import (
 )
 from cython.cimports.plait.core.handles import Handle
 
-from plait.standard import extract_stack, future_repr
+from plait.standard import extract_stack, future_repr, replace_awaited_by
 
-# set_exception(StopIteration): a TypeError up to 3.12, from 3.13 a RuntimeError that holds it (gh-112182).
 # From 3.12 throw() wants the exception alone, as that of generators does.
 THROW_WANTS_ONE = cython.declare(cython.bint, sys.version_info >= (3, 12))
+# set_exception(StopIteration): a TypeError up to 3.12, from 3.13 a RuntimeError that holds it (gh-112182).
 STOP_ITERATION_IS_WRAPPED = cython.declare(cython.bint, sys.version_info >= (3, 13))
 STATE_NAMES = ("PENDING", "CANCELLED", "FINISHED")
 
@@ -95,6 +95,19 @@ class Future:
         for callback, context in self.more or ():
             found.append((callback._wakeup if context is None else callback, context))
         return found or None
+
+    @property
+    def _asyncio_awaited_by(self):
+        """The tasks that wait for it, or None; from 3.14 asyncio.capture_call_graph() asks."""
+        found: set = set()
+        if self.awaited_by is not None:
+            found.update(self.awaited_by if type(self.awaited_by) is set else (self.awaited_by,))
+        if self.waiter_is_task:
+            found.add(self.waiter)
+        for callback, context in self.more or ():
+            if context is None:
+                found.add(callback)
+        return frozenset(found) or None
 
     @property
     def _log_traceback(self):
@@ -351,6 +364,37 @@ class FutureIterator:
 
     def close(self):
         self.future = None
+
+
+def future_add_to_awaited_by(future, waiter, /):
+    """asyncio's function of this name, for futures of ours, too: `waiter`, a task, waits for `future` by way of something else."""
+    if not isinstance(future, Future):
+        native_add_to_awaited_by(future, waiter)
+    elif waiter is not None:
+        ours: Future = cython.cast(Future, future)
+        if ours.awaited_by is None:
+            ours.awaited_by = waiter
+        elif type(ours.awaited_by) is set:
+            ours.awaited_by.add(waiter)
+        else:
+            ours.awaited_by = {ours.awaited_by, waiter}
+
+
+def future_discard_from_awaited_by(future, waiter, /):
+    """asyncio's function of this name, for futures of ours, too."""
+    if not isinstance(future, Future):
+        native_discard_from_awaited_by(future, waiter)
+        return
+    ours: Future = cython.cast(Future, future)
+    if ours.awaited_by is waiter:
+        ours.awaited_by = None
+    elif type(ours.awaited_by) is set:
+        ours.awaited_by.discard(waiter)
+
+
+native_add_to_awaited_by, native_discard_from_awaited_by = replace_awaited_by(
+    future_add_to_awaited_by, future_discard_from_awaited_by
+)
 
 
 @cython.cfunc
