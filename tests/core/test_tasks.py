@@ -405,7 +405,8 @@ def test_the_eager_factory_and_eager_start_run_the_first_slice_at_once(loop):
         return await task
 
     assert 1 == loop.run_until_complete(under_factory())
-    assert [("child", "c"), "main"] == order
+    # Up to 3.13 asyncio names a factory's task after it was made, which is after its eager slice.
+    assert ["child", "main"] == [order[0][0], order[1]]
 
 
 def test_timeouts_task_groups_shields_and_queues_work(run):
