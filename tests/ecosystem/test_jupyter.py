@@ -1,5 +1,6 @@
 """A notebook: a real kernel, whose own loop runs while its cells do."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,10 @@ SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def kernel() -> Iterator[Any]:
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel()
+    # Its history and profile stay out of the home folder.
+    manager.start_kernel(env={**os.environ, "IPYTHONDIR": str(tmp_path_factory.mktemp("ipython"))})
     client = manager.client()
     client.start_channels()
     try:
