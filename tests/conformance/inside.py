@@ -6,6 +6,7 @@ Arguments: module, file for the events. On stdin: the options as JSON.
 import faulthandler
 import importlib
 import json
+import signal
 import sys
 import time
 import traceback
@@ -88,6 +89,8 @@ class Events(unittest.TestResult):
 def main() -> None:
     name, events_path = sys.argv[1:]
     options = json.load(sys.stdin)
+    # A background job of a shell has Ctrl-C ignored, and so would the tests that send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.enable()
     faulthandler.dump_traceback_later(options["limit_s"], exit=True)
     support = importlib.import_module("test.support")

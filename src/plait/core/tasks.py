@@ -7,6 +7,7 @@ then waits for it), yields nothing (it is ready again at once), returns or raise
 import sys
 from asyncio import CancelledError, InvalidStateError, get_event_loop
 from asyncio import Task as AsyncioTask
+from contextvars import Context
 from types import GenericAlias
 
 import cython
@@ -68,6 +69,10 @@ class Task(Future):
         self.setup(loop)
         if not PyCoro_CheckExact(coro) and not iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
+        if context is None:
+            context = PyContext_CopyCurrent()
+        elif type(context) is not Context:  # asyncio checks since 2026 (gh-157301); before, entering it failed
+            raise TypeError(f"a contextvars.Context was expected, got {type(context).__name__}")
         self._log_destroy_pending = True
         if name is None:
             names_given += 1
@@ -75,7 +80,7 @@ class Task(Future):
         else:
             self.name = str(name)
         self._coro = coro
-        self._context = PyContext_CopyCurrent() if context is None else context
+        self._context = context
         if eagerly and loop.thread != 0:
             return self.begin_eagerly()
         loop.push(self)
