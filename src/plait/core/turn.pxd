@@ -13,6 +13,7 @@ cdef class Core(Scheduler):
     cdef int run_ready(self, unsigned int count) except -1
     cdef int run_slowly(self, Runnable runnable) except -1
     cdef int check_callback(self, object callback) except -1
+    cdef Handle begin_watch(self, object fileobj, Handle handle, bint reading)
     cdef bint forget_watch(self, object fileobj, bint reading) except -1
     cdef Watch watch_of(self, object fileobj)
     cdef int check_closed(self) except -1

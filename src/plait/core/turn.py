@@ -323,35 +323,29 @@ class Core:
         return watch
 
     def _add_reader(self, fd, callback, /, *args, context=None):
-        self.check_thread()
-        watch: Watch = self.watch_of(fd)
-        handle: Handle = self.handle(callback, args, context)
-        before = watch.reader
-        watch.reader = handle
-        try:
-            watch.update()
-        except BaseException:
-            watch.reader = before
-            raise
-        self.watches[watch.fd] = watch
-        if before is not None:
-            before.cancel()
-        return handle
+        return self.begin_watch(fd, self.handle(callback, args, context), True)
 
     def _add_writer(self, fd, callback, /, *args, context=None):
+        return self.begin_watch(fd, self.handle(callback, args, context), False)
+
+    def begin_watch(self, fileobj, handle, reading):
+        """Watch in one direction, in place of who did before. Where the engine refuses, all stays as it was."""
         self.check_thread()
-        watch: Watch = self.watch_of(fd)
-        handle: Handle = self.handle(callback, args, context)
-        before = watch.writer
-        watch.writer = handle
+        watch: Watch = self.watch_of(fileobj)
+        reader, writer = watch.reader, watch.writer
+        if reading:
+            watch.reader = handle
+        else:
+            watch.writer = handle
         try:
             watch.update()
         except BaseException:
-            watch.writer = before
+            watch.reader, watch.writer = reader, writer
             raise
         self.watches[watch.fd] = watch
-        if before is not None:
-            before.cancel()
+        replaced = reader if reading else writer
+        if replaced is not None:
+            replaced.cancel()
         return handle
 
     def _remove_reader(self, fd):
