@@ -22,6 +22,7 @@ from asyncio import (
     events,
     format_helpers,
     futures,
+    protocols,
     runners,
     selector_events,
     sslproto,
@@ -45,6 +46,9 @@ format_handle = base_events._format_handle
 
 # Marks coroutines that debug mode tracks; also true for Cython's coroutines.
 iscoroutine = coroutines.iscoroutine
+
+# Bytes that were received before their protocol was replaced by one with a buffer of its own.
+feed_buffered_protocol = protocols._feed_data_to_buffered_proto
 
 # A loop is "running" in a thread when the standard library says so.
 set_running_loop = events._set_running_loop
