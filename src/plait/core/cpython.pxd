@@ -28,5 +28,10 @@ cdef extern from "capi.h":
     ctypedef PyObject* (*unaryfunc)(PyObject*) noexcept
     void plait_set_await(PyTypeObject* type, unaryfunc await_, sendfunc send) noexcept
 
+cdef extern from "reuse.h":
+    ctypedef void (*destructor)(PyObject*) noexcept
+    void plait_reuse(PyTypeObject* type, destructor dealloc) noexcept
+    void plait_drop(PyObject* object, PyTypeObject* type, bint finalize) noexcept
+
 cdef extern from "sys/epoll.h":
     const unsigned int EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP

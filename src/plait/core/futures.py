@@ -20,7 +20,9 @@ from cython.cimports.plait.core.cpython import (
     PyContext_CopyCurrent,
     PyObjectPointer,
     PySendResult,
+    plait_drop,
     plait_raise,
+    plait_reuse,
     plait_set_await,
 )
 from cython.cimports.plait.core.handles import Handle
@@ -452,4 +454,12 @@ def future_send(
     return PYGEN_ERROR
 
 
+@cython.cfunc
+@cython.exceptval(check=False)
+def future_dealloc(future: cython.pointer(PyObject)) -> cython.void:
+    """tp_dealloc of Future: __del__ only if it would report something. No reference is taken, for there is none any more."""
+    plait_drop(future, cython.cast(cython.pointer(PyTypeObject), Future), cython.cast(Future, future).log_traceback)
+
+
 plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_await, future_send)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Future), future_dealloc)

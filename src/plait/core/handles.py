@@ -5,6 +5,7 @@ from asyncio import Handle as AsyncioHandle
 from asyncio import TimerHandle as AsyncioTimerHandle
 
 import cython
+from cython.cimports.cpython.object import PyTypeObject
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.plait.core.cpython import (
@@ -12,6 +13,7 @@ from cython.cimports.plait.core.cpython import (
     PyContext_Enter,
     PyContext_Exit,
     plait_call,
+    plait_reuse,
 )
 
 from plait.standard import extract_stack, format_callback_source
@@ -289,3 +291,7 @@ class TimerHeap:
             place = child
             child = 2 * place - self.start + 1
         self.put(place, entry)
+
+
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Handle), cython.NULL)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), TimerHandle), cython.NULL)

@@ -11,7 +11,7 @@ from contextvars import Context
 from types import GenericAlias
 
 import cython
-from cython.cimports.cpython.object import PyObject
+from cython.cimports.cpython.object import PyObject, PyTypeObject
 from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.plait.core.cpython import (
     PYGEN_ERROR,
@@ -23,7 +23,9 @@ from cython.cimports.plait.core.cpython import (
     PyGen_CheckExact,
     PyIter_Send,
     PySendResult,
+    plait_drop,
     plait_fetch_exception,
+    plait_reuse,
     plait_set_traceback,
     plait_throw,
 )
@@ -334,3 +336,17 @@ def live_tasks(loop: Scheduler) -> list:
         found.append(cython.cast(Task, entry))
         entry = cython.cast(Task, entry).next
     return found
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def task_dealloc(task: cython.pointer(PyObject)) -> cython.void:
+    """tp_dealloc of Task; a task that has ended and whose exception, if any, was asked for has nothing to report."""
+    plait_drop(
+        task,
+        cython.cast(cython.pointer(PyTypeObject), Task),
+        cython.cast(Task, task).linked or cython.cast(Task, task).log_traceback,
+    )
+
+
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Task), task_dealloc)

@@ -99,9 +99,7 @@ class Core:
                 if self._stopping:
                     break
         finally:
-            if self.task_is_current:
-                self.task_is_current = False
-                plait_leave_task(self)
+            self.leave_task()
             self._stopping = False
             self.thread = 0
             self._thread_id = None
@@ -147,10 +145,12 @@ class Core:
         timeout_ns: cython.longlong = -1
         if self.count or self._stopping or self.deferred:  # deferred: left over by a turn that an exit ended
             if self.engine.pending():
+                self.leave_task()
                 self.engine.wait(0)
             # A busy loop of C callables alone would never come to where Python looks for Ctrl-C.
             PyErr_CheckSignals()
         else:
+            self.leave_task()
             if self.timers.count:
                 timeout_ns = self.timers.first_ns() - plait_now_ns()
                 if timeout_ns < 0:
@@ -160,7 +160,18 @@ class Core:
             self.timers.fire(self, plait_now_ns())
         self.run_ready(self.count)
         if self.deferred:
+            self.leave_task()
             self.run_deferred()
+        return 0
+
+    def leave_task(self):
+        """Before anything runs that is not a Task of ours: it must see no current task, and a standard Task finds none when it steps.
+
+        Not before: from one task to the next it is one store, and often there is nothing else in a turn.
+        """
+        if self.task_is_current:
+            self.task_is_current = False
+            plait_leave_task(self)
         return 0
 
     def run_ready(self, count):
@@ -171,10 +182,8 @@ class Core:
                 while count:
                     count -= 1
                     runnable = self.pop()
-                    if self.task_is_current and type(runnable) is not Task:
-                        # A standard Task must find no current task when it steps, and a callback must see none.
-                        self.task_is_current = False
-                        plait_leave_task(self)
+                    if type(runnable) is not Task:
+                        self.leave_task()
                     if self._debug:
                         self.run_slowly(runnable)
                     else:
@@ -185,9 +194,6 @@ class Core:
                 self.call_exception_handler(
                     {"message": f"Exception in callback {runnable!r}", "exception": exc, "handle": runnable}
                 )
-        if self.task_is_current:
-            self.task_is_current = False
-            plait_leave_task(self)
         return 0
 
     def run_slowly(self, runnable):
