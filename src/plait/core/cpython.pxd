@@ -6,6 +6,9 @@ ctypedef PyObject* PyObjectPointer
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
     int PyErr_CheckSignals() except -1
+    void PyObject_GC_Track(object o) noexcept
+    void PyObject_GC_UnTrack(object o) noexcept
+    Py_ssize_t Py_REFCNT(object o) noexcept
     ctypedef enum PySendResult:
         PYGEN_RETURN
         PYGEN_ERROR

@@ -12,6 +12,7 @@ from cython.cimports.plait.core.cpython import (
     PyContext_CopyCurrent,
     PyContext_Enter,
     PyContext_Exit,
+    PyObject_GC_UnTrack,
     plait_call,
     plait_reuse,
 )
@@ -31,6 +32,10 @@ class Handle:
         self._callback = callback
         self._args = args
         self._context = PyContext_CopyCurrent() if context is None else context
+        # In the ring or the heap it is alive whatever the collector finds, and most are never held by anybody else: then a hundred
+        # thousand that wait cost a collection nothing.
+        self.unknown = True
+        PyObject_GC_UnTrack(self)
         return 0
 
     def trace(self):
@@ -62,6 +67,7 @@ class Handle:
         self.run()
 
     def failed(self, exc):
+        self.make_known()
         source = format_callback_source(self._callback, self._args)
         context = {"message": f"Exception in callback {source}", "exception": exc, "handle": self}
         if self._source_traceback:
@@ -127,6 +133,7 @@ class TimerHandle(Handle):
         """Take it out of the heap at once. Idempotent; only in the loop's thread."""
         if self.place >= 0:
             self.heap.remove(self)
+            self.make_known()
         Handle.cancel(self)
 
     def _repr_info(self):
@@ -263,6 +270,7 @@ class TimerHeap:
             timer: TimerHandle = cython.cast(TimerHandle, self.entries[self.start + self.count].timer)
             timer.place = -1
             Py_DECREF(timer)
+            timer.make_known()
         self.start = 0
         return 0
 

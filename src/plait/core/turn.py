@@ -337,6 +337,7 @@ class Core:
     def begin_watch(self, fileobj, handle, reading):
         """Watch in one direction, in place of who did before. Where the engine refuses, all stays as it was."""
         self.check_thread()
+        handle.make_known()
         watch: Watch = self.watch_of(fileobj)
         reader, writer = watch.reader, watch.writer
         if reading:
