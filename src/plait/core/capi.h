@@ -64,11 +64,29 @@ static inline PySendResult plait_throw(PyObject *coro, PyObject *exception, PyOb
     return PYGEN_RETURN;
 }
 
-/* What `await` uses of a type: the iterator, and its step that hands over results without a StopIteration (am_send, from 3.10). */
-static inline void plait_set_await(PyTypeObject *type, unaryfunc await, sendfunc send) {
+/* What `await` uses of a type: the iterator, and its step: up to 3.11 am_send, which hands results over without a StopIteration,
+   from 3.12 tp_iternext. Tasks and asyncio's own C code ask for am_send everywhere. */
+static inline void plait_set_await(PyTypeObject *type, unaryfunc await, sendfunc send, unaryfunc next) {
     type->tp_as_async->am_await = await;
     type->tp_as_async->am_send = send;
+    type->tp_iternext = next;
     PyType_Modified(type);
+}
+
+/* The end of an iteration with this result, as tp_iternext tells it: None needs no exception. Steals the reference. Returns NULL. */
+static inline PyObject *plait_stop_iteration(PyObject *result) {
+    if (PyTuple_Check(result) || PyExceptionInstance_Check(result)) {
+        /* PyErr_SetObject would take these for the arguments, or for the exception itself. */
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+        if (stop != NULL) {
+            PyErr_SetObject(PyExc_StopIteration, stop);
+            Py_DECREF(stop);
+        }
+    } else if (result != Py_None) {
+        PyErr_SetObject(PyExc_StopIteration, result);
+    }
+    Py_DECREF(result);
+    return NULL;
 }
 
 #endif

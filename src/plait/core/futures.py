@@ -24,6 +24,7 @@ from cython.cimports.plait.core.cpython import (
     plait_raise,
     plait_reuse,
     plait_set_await,
+    plait_stop_iteration,
 )
 from cython.cimports.plait.core.handles import Handle
 
@@ -456,10 +457,20 @@ def future_send(
 
 @cython.cfunc
 @cython.exceptval(check=False)
+def future_next(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
+    """tp_iternext of Future: the same step for `await` from 3.12 on."""
+    result: cython.pointer(PyObject) = cython.NULL
+    if future_send(iterator, cython.NULL, cython.address(result)) == PYGEN_RETURN:
+        return plait_stop_iteration(result)
+    return result
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
 def future_dealloc(future: cython.pointer(PyObject)) -> cython.void:
     """tp_dealloc of Future: __del__ only if it would report something. No reference is taken, for there is none any more."""
     plait_drop(future, cython.cast(cython.pointer(PyTypeObject), Future), cython.cast(Future, future).log_traceback)
 
 
-plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_await, future_send)
+plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_await, future_send, future_next)
 plait_reuse(cython.cast(cython.pointer(PyTypeObject), Future), future_dealloc)
