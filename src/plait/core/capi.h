@@ -12,11 +12,17 @@ static inline long long plait_now_ns(void) {
     return (long long)now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-/* callback(*args) without building a frame of arguments: the tuple's items are the vector. New reference or NULL. */
-static inline PyObject *plait_call(PyObject *callback, PyObject *args) {
+/* context.run(callback, *args) without building a frame of arguments: the tuple's items are the vector. 0 with an exception set. */
+static inline int plait_call(PyObject *context, PyObject *callback, PyObject *args) {
     Py_ssize_t count = PyTuple_GET_SIZE(args);
-    if (count == 0) return PyObject_CallNoArgs(callback);
-    return PyObject_Vectorcall(callback, &PyTuple_GET_ITEM(args, 0), (size_t)count, NULL);
+    PyObject *result;
+    if (PyContext_Enter(context) < 0) return 0;
+    result = count == 0 ? PyObject_CallNoArgs(callback)
+                        : PyObject_Vectorcall(callback, &PyTuple_GET_ITEM(args, 0), (size_t)count, NULL);
+    if (PyContext_Exit(context) < 0) Py_CLEAR(result);
+    if (result == NULL) return 0;
+    Py_DECREF(result);
+    return 1;
 }
 
 /* The exception being raised, taken out of the thread state with its traceback in place. New reference. */

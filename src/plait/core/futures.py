@@ -473,4 +473,4 @@ def future_dealloc(future: cython.pointer(PyObject)) -> cython.void:
 
 
 plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_await, future_send, future_next)
-plait_reuse(cython.cast(cython.pointer(PyTypeObject), Future), future_dealloc)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Future), future_dealloc, False)

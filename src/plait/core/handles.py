@@ -10,10 +10,8 @@ from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.plait.core.cpython import (
     PyContext_CopyCurrent,
-    PyContext_Enter,
-    PyContext_Exit,
-    PyObject_GC_UnTrack,
     plait_call,
+    plait_fetch_exception,
     plait_reuse,
 )
 
@@ -35,7 +33,6 @@ class Handle:
         # In the ring or the heap it is alive whatever the collector finds, and most are never held by anybody else: then a hundred
         # thousand that wait cost a collection nothing.
         self.unknown = True
-        PyObject_GC_UnTrack(self)
         return 0
 
     def trace(self):
@@ -48,18 +45,11 @@ class Handle:
             return 0
         callback = self._callback
         args: tuple = self._args
-        failure = None
-        PyContext_Enter(self._context)
-        try:
-            plait_call(callback, args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            failure = exc
-        finally:
-            PyContext_Exit(self._context)
-        if failure is not None:
-            # Outside, for from 3.12 on the exception handler is called in the handle's context, which cannot be entered twice.
+        if not plait_call(self._context, callback, args):
+            # Outside the context, for from 3.12 on the exception handler is called in it, and it cannot be entered twice.
+            failure = plait_fetch_exception()
+            if isinstance(failure, (SystemExit, KeyboardInterrupt)):
+                raise failure
             self.failed(failure)
         return 0
 
@@ -301,5 +291,5 @@ class TimerHeap:
         self.put(place, entry)
 
 
-plait_reuse(cython.cast(cython.pointer(PyTypeObject), Handle), cython.NULL)
-plait_reuse(cython.cast(cython.pointer(PyTypeObject), TimerHandle), cython.NULL)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Handle), cython.NULL, True)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), TimerHandle), cython.NULL, True)

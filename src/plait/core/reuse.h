@@ -12,6 +12,7 @@
 struct plait_reused {
     PyTypeObject *type;
     destructor dealloc; /* the one that Cython wrote */
+    int hidden;         /* new objects are not yet known to the garbage collector */
     int count;
     PyObject *kept[PLAIT_KEPT_MAX];
 };
@@ -28,17 +29,22 @@ static inline struct plait_reused *plait_reused_of(PyTypeObject *type)
     return NULL; /* a subclass */
 }
 
-/* tp_alloc: a zeroed object that the collector knows, as PyType_GenericAlloc gives it. */
+/* tp_alloc: a zeroed object, as PyType_GenericAlloc gives it. */
 static PyObject *plait_reuse_alloc(PyTypeObject *type, Py_ssize_t items)
 {
     struct plait_reused *reused = plait_reused_of(type);
     PyObject *object;
-    if (reused == NULL || reused->count == 0)
-        return PyType_GenericAlloc(type, items);
+    if (reused == NULL || reused->count == 0) {
+        object = PyType_GenericAlloc(type, items);
+        if (object != NULL && reused != NULL && reused->hidden)
+            PyObject_GC_UnTrack(object);
+        return object;
+    }
     object = reused->kept[--reused->count];
     memset((char *)object + sizeof(PyObject), 0, (size_t)type->tp_basicsize - sizeof(PyObject));
     PyObject_Init(object, type);
-    PyObject_GC_Track(object);
+    if (!reused->hidden)
+        PyObject_GC_Track(object);
     return object;
 }
 
@@ -54,10 +60,11 @@ static void plait_reuse_free(void *memory)
 }
 
 /* Keep the memory of this type's objects. `dealloc`, if not NULL, stands before the one that Cython wrote. */
-static inline void plait_reuse(PyTypeObject *type, destructor dealloc)
+static inline void plait_reuse(PyTypeObject *type, destructor dealloc, int hidden)
 {
     struct plait_reused *reused = plait_reused_of(NULL);
     reused->type = type;
+    reused->hidden = hidden;
     reused->dealloc = type->tp_dealloc;
     type->tp_alloc = plait_reuse_alloc;
     type->tp_free = plait_reuse_free;

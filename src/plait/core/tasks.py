@@ -349,4 +349,4 @@ def task_dealloc(task: cython.pointer(PyObject)) -> cython.void:
     )
 
 
-plait_reuse(cython.cast(cython.pointer(PyTypeObject), Task), task_dealloc)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Task), task_dealloc, False)
