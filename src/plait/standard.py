@@ -44,6 +44,9 @@ format_callback_source = format_helpers._format_callback_source
 extract_stack = format_helpers.extract_stack
 format_handle = base_events._format_handle
 
+# 3.14 and newer: what call_soon_threadsafe() returns, whose cancel() waits in other threads for a callback that runs.
+ThreadSafeHandleFace: Any = getattr(events, "_ThreadSafeHandle", None)
+
 # Marks coroutines that debug mode tracks; also true for Cython's coroutines.
 iscoroutine = coroutines.iscoroutine
 

@@ -1,6 +1,7 @@
 """Handles: a callback with its arguments and context, ready now or at a time; and the heap of those that wait for their time."""
 
 import sys
+import threading
 from asyncio import Handle as AsyncioHandle
 from asyncio import TimerHandle as AsyncioTimerHandle
 
@@ -15,7 +16,7 @@ from cython.cimports.plait.core.cpython import (
     plait_reuse,
 )
 
-from plait.standard import extract_stack, format_callback_source
+from plait.standard import ThreadSafeHandleFace, extract_stack, format_callback_source
 
 
 class Handle:
@@ -95,6 +96,33 @@ class Handle:
         if self._repr is not None:
             return self._repr
         return f"<{' '.join(self._repr_info())}>"
+
+
+class ThreadSafeHandle(Handle):
+    """What call_soon_threadsafe() returns from Python 3.14 on: after cancel(), in whatever thread, the callback does not run, nor does
+    it go on; a callback that runs just then is waited for.
+    """
+
+    def __cinit__(self):
+        self.lock = threading.RLock()
+
+    @property
+    def __class__(self):
+        return ThreadSafeHandleFace
+
+    def run(self):
+        with self.lock:
+            Handle.run(self)
+        return 0
+
+    def cancel(self):
+        """Do not run it; waits while it runs. Idempotent; in any thread."""
+        with self.lock:
+            Handle.cancel(self)
+
+    def cancelled(self):
+        with self.lock:
+            return self._cancelled
 
 
 class TimerHandle(Handle):

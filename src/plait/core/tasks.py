@@ -64,7 +64,10 @@ class Task(Future):
         return AsyncioTask
 
     def __init__(self, coro, *, loop=None, name=None, context=None, eager_start=False):
-        self.start(get_event_loop() if loop is None else loop, coro, name, context, eager_start)
+        scheduler: Scheduler = get_event_loop() if loop is None else loop
+        if scheduler._closed:
+            raise RuntimeError("Event loop is closed")
+        self.start(scheduler, coro, name, context, eager_start)
 
     def start(self, loop, coro, name, context, eagerly):
         global names_given

@@ -19,16 +19,18 @@ from cython.cimports.libc.math import ceil
 from cython.cimports.plait.core.cpython import PyErr_CheckSignals, PyThread_get_thread_ident, plait_now_ns
 from cython.cimports.plait.core.current import plait_current_init, plait_leave_task
 from cython.cimports.plait.core.futures import Future
-from cython.cimports.plait.core.handles import Handle, TimerHandle, TimerHeap
+from cython.cimports.plait.core.handles import Handle, ThreadSafeHandle, TimerHandle, TimerHeap
 from cython.cimports.plait.core.ready import Runnable
 from cython.cimports.plait.core.tasks import Task, live_tasks
 from cython.cimports.plait.core.watches import Watch
 from cython.cimports.plait.engine.contract import Engine
 
-from plait.standard import format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
+from plait.standard import ThreadSafeHandleFace, format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
 
 NS = cython.declare(cython.double, 1e9)
 NS_MAX = cython.declare(cython.longlong, 2**63 - 1)
+# From 3.14 on a handle of call_soon_threadsafe() can be cancelled in other threads.
+CANCEL_WAITS = cython.declare(cython.bint, ThreadSafeHandleFace is not None)
 logger = getLogger("asyncio")
 plait_current_init()
 
@@ -215,8 +217,11 @@ class Core:
         return 0
 
     def handle(self, callback, args, context):
-        self.check_closed()
         handle: Handle = Handle.__new__(Handle)
+        return self.prepare(handle, callback, args, context)
+
+    def prepare(self, handle, callback, args, context):
+        self.check_closed()
         handle.setup(self, callback, args, context)
         if self._debug:
             self.check_callback(callback)
@@ -238,7 +243,8 @@ class Core:
 
     def call_soon_threadsafe(self, callback, /, *args, context=None):
         """call_soon() for any thread and for signal handlers; wakes a loop that sleeps."""
-        handle: Handle = self.handle(callback, args, context)
+        handle: Handle = ThreadSafeHandle.__new__(ThreadSafeHandle) if CANCEL_WAITS else Handle.__new__(Handle)
+        self.prepare(handle, callback, args, context)
         self.push_threadsafe(handle)
         return handle
 

@@ -6,6 +6,7 @@ import threading
 import weakref
 
 from plait import standard
+from plait.system.names import NameFactories
 from plait.system.pipes import PipeFactories
 from plait.system.processes import ProcessFactories
 from plait.system.signals import SignalFactories
@@ -13,14 +14,15 @@ from plait.system.signals import SignalFactories
 loops: "weakref.WeakSet[SystemFactories]" = weakref.WeakSet()
 
 
-class SystemFactories(ProcessFactories, PipeFactories, SignalFactories):
-    """Processes, pipes and signals for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
+class SystemFactories(ProcessFactories, PipeFactories, SignalFactories, NameFactories):
+    """Processes, pipes, signals and names for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
     its engine closes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._processes_init()
         self._signals_init()
+        self._names_init()
         loops.add(self)
 
     def _begin_run(self) -> None:
@@ -33,6 +35,7 @@ class SystemFactories(ProcessFactories, PipeFactories, SignalFactories):
         loops.discard(self)
         self._processes_close()
         self._signals_close()
+        self._names_close()
 
 
 # While a thread forks: the signal mask it had before.
@@ -66,6 +69,7 @@ def forget_after_fork() -> None:
     for loop in list(loops):
         loop._processes_close()
         loop._signals_forget()
+        loop._names_forget()
     # The parent's main task cannot be cancelled from here: without this the child's first Ctrl-C would do nothing.
     if loops and standard.is_runner_interrupt(signal.getsignal(signal.SIGINT)):
         signal.signal(signal.SIGINT, signal.default_int_handler)
