@@ -146,6 +146,7 @@ class WritePipeTransport(unix_events._UnixWritePipeTransport):  # type: ignore[m
 class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
     """asyncio's transport of a child process; the loop tells it the exit status by `process_exited`."""
 
+    _closed: bool
     _proc: "subprocess.Popen[bytes]"
     _exit_waiters: Any
     _loop: Any
@@ -169,6 +170,19 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         if self._loop is not None and self._loop.is_closed():
             self._pipes = {}
         super().close()
+
+    async def _connect_pipes(self, waiter: Any) -> None:
+        """Where its start is cancelled or fails, all pipes are closed. Before 3.15 those were forgotten that were connected after close(),
+        which a grandchild keeps open, and those that were not connected yet.
+        """
+        await super()._connect_pipes(waiter)
+        if waiter.cancelled() or waiter.exception() is not None or self._closed:
+            for protocol in self._pipes.values():
+                if protocol is not None:
+                    protocol.pipe.close()
+            for file in (self._proc.stdin, self._proc.stdout, self._proc.stderr):
+                if file is not None:
+                    file.close()
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":

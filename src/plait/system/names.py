@@ -5,11 +5,12 @@ connection waiting (python/cpython#112169). What needs no look-up, an address in
 """
 
 import asyncio
+import contextlib
 import socket
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from plait.system.host import Host
@@ -17,9 +18,11 @@ from plait.system.host import Host
 if TYPE_CHECKING:
 
     class Base(Host):
-        """What asyncio.BaseEventLoop has for its own getaddrinfo."""
+        """What asyncio.BaseEventLoop has for its executor and its own getaddrinfo."""
 
         _debug: bool
+        _default_executor: Executor | None
+        _executor_shutdown_called: bool
         _getaddrinfo_debug: Callable[..., Any]  # the call with its duration in the log
 
         def _check_default_executor(self) -> None: ...
@@ -74,29 +77,41 @@ class NameFactories(Base):
         return self.run_in_executor(self._name_threads, call, *args)
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for the threads of the default executor, and for those that look names up. `timeout` from Python 3.12 on."""
-        deadline = None if timeout is None else self.time() + timeout
-        await super().shutdown_default_executor(*(() if timeout is None else (timeout,)))
-        threads, self._name_threads = self._name_threads, None
-        if threads is None:
+        """Wait for the threads of the default executor and for those that look names up; after that both refuse work.
+
+        RuntimeWarning when they did not end in `timeout` seconds. Cancelled, it leaves them to end by themselves.
+        """
+        self._executor_shutdown_called = True
+        executors = [executor for executor in (self._default_executor, self._name_threads) if executor is not None]
+        self._name_threads = None
+        if not executors:
             return
         ended: asyncio.Future[None] = self.create_future()
-        joining = threading.Thread(target=self._join_names, args=(threads, ended), name="plait-names-join")
+        joining = threading.Thread(target=self._join, args=(executors, ended), name="plait-join")
         joining.start()
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(timeout):
                 await ended
         except TimeoutError:
-            warnings.warn(f"looking up names did not end within {timeout} seconds", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"The executor did not finishing joining its threads within {timeout} seconds.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            for executor in executors:
+                executor.shutdown(wait=False)
         else:
             joining.join()
 
-    def _join_names(self, threads: ThreadPoolExecutor, ended: "asyncio.Future[None]") -> None:
-        threads.shutdown(wait=True)
+    def _join(self, executors: list[Executor], ended: "asyncio.Future[None]") -> None:
+        error = None
         try:
-            self.call_soon_threadsafe(wake, ended)
-        except RuntimeError:
-            pass  # closed meanwhile
+            for executor in executors:
+                executor.shutdown(wait=True)
+        except Exception as caught:
+            error = caught
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            self.call_soon_threadsafe(tell, ended, error)
 
 
 def needs_no_look_up(host: Any, port: Any) -> bool:
@@ -114,6 +129,10 @@ def needs_no_look_up(host: Any, port: Any) -> bool:
     return False
 
 
-def wake(future: "asyncio.Future[None]") -> None:
-    if not future.done():
+def tell(future: "asyncio.Future[None]", error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
         future.set_result(None)
+    else:
+        future.set_exception(error)
