@@ -11,6 +11,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import weakref
 from asyncio import (
     base_events,
@@ -45,6 +46,9 @@ format_handle = base_events._format_handle
 
 # Marks coroutines that debug mode tracks; also true for Cython's coroutines.
 iscoroutine = coroutines.iscoroutine
+
+# What must happen before the interpreter joins its threads at exit; atexit comes too late for that. As concurrent.futures does it.
+at_thread_shutdown = threading._register_atexit
 
 # A loop is "running" in a thread when the standard library says so.
 set_running_loop = events._set_running_loop

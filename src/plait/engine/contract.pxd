@@ -4,6 +4,7 @@ cdef class Operation:
     cdef Engine engine              # the engine that holds it, None before the first and after the last completion
     cdef unsigned int slot          # its place in the engine's slot table; the engine's own
     cdef int complete(self, int result, unsigned int flags) except -1
+    cdef int abandon(self) except -1
 
 cdef class Source:
     cdef readonly int fd            # the descriptor that is waited for; the source's owner closes it, after disarm

@@ -6,6 +6,7 @@ import threading
 import weakref
 
 from plait import standard
+from plait.system.disk import FileFactories
 from plait.system.pipes import PipeFactories
 from plait.system.processes import ProcessFactories
 from plait.system.signals import SignalFactories
@@ -13,24 +14,27 @@ from plait.system.signals import SignalFactories
 loops: "weakref.WeakSet[SystemFactories]" = weakref.WeakSet()
 
 
-class SystemFactories(ProcessFactories, PipeFactories, SignalFactories):
-    """Processes, pipes and signals for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
+class SystemFactories(ProcessFactories, PipeFactories, FileFactories, SignalFactories):
+    """Processes, pipes, files and signals for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
     its engine closes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._processes_init()
         self._signals_init()
+        self._files_init()
         loops.add(self)
 
     def _begin_run(self) -> None:
         self._signals_begin()
+        self._files.begin_run()
 
     def _end_run(self) -> None:
         self._signals_end()
 
     def _system_close(self) -> None:
         loops.discard(self)
+        self._files.close()
         self._processes_close()
         self._signals_close()
 
@@ -65,6 +69,7 @@ def forget_after_fork() -> None:
         standard.set_running_loop(None)
     for loop in list(loops):
         loop._processes_close()
+        loop._files.forget()
         loop._signals_forget()
     # The parent's main task cannot be cancelled from here: without this the child's first Ctrl-C would do nothing.
     if loops and standard.is_runner_interrupt(signal.getsignal(signal.SIGINT)):
