@@ -5,6 +5,7 @@ import sys
 from plait.bridge import BackgroundFuture, Portal, background
 from plait.engine.choice import EngineReport
 from plait.engine.errors import EngineUnavailable
+from plait.files import open
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
 
@@ -18,6 +19,7 @@ __all__ = [
     "background",
     "install",
     "new_event_loop",
+    "open",
     "run",
 ]
 __version__ = "0.1.0"

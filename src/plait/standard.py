@@ -11,6 +11,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import weakref
 from asyncio import (
     base_events,
@@ -52,6 +53,9 @@ iscoroutine = coroutines.iscoroutine
 
 # Bytes that were received before their protocol was replaced by one with a buffer of its own.
 feed_buffered_protocol = protocols._feed_data_to_buffered_proto
+
+# What must happen before the interpreter joins its threads at exit; atexit comes too late for that. As concurrent.futures does it.
+at_thread_shutdown = threading._register_atexit
 
 # A loop is "running" in a thread when the standard library says so.
 set_running_loop = events._set_running_loop

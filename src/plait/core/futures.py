@@ -27,6 +27,7 @@ from cython.cimports.plait.core.cpython import (
     plait_stop_iteration,
 )
 from cython.cimports.plait.core.handles import Handle
+from cython.cimports.plait.engine.contract import Operation
 
 from plait.standard import extract_stack, future_repr, replace_awaited_by
 
@@ -328,6 +329,19 @@ class Future:
             raise RuntimeError("await wasn't used with future")
         self._asyncio_future_blocking = True
         return 0
+
+
+class OperationFuture(Future):
+    """The result of something that the kernel or a worker does. Cancelled, it says so to the operation, which comes to its end later."""
+
+    def finish_cancelled(self, message):
+        if not Future.finish_cancelled(self, message):
+            return False
+        operation: Operation = self.operation
+        if operation is not None:
+            self.operation = None
+            operation.abandon()
+        return True
 
 
 class FutureIterator:

@@ -35,7 +35,7 @@ from cython.cimports.plait.core.current import (
     plait_leave_task,
     plait_switch_task,
 )
-from cython.cimports.plait.core.futures import State
+from cython.cimports.plait.core.futures import OperationFuture, State
 
 from plait.standard import iscoroutine, task_get_stack, task_print_stack, task_repr
 
@@ -51,7 +51,7 @@ plait_current_init()
 @cython.inline
 def is_ours(future) -> cython.bint:
     """Whether it is woken without a call; a subclass may have methods of its own for that."""
-    return type(future) is Future or type(future) is Task
+    return type(future) is Future or type(future) is Task or type(future) is OperationFuture
 
 
 class Task(Future):

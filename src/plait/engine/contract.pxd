@@ -5,6 +5,7 @@ cdef class Operation:
     cdef unsigned int slot          # its place in the engine's slot table; the engine's own
     cdef unsigned int entry         # the number of its submission; the engine's own
     cdef int complete(self, int result, unsigned int flags) except -1
+    cdef int abandon(self) except -1
 
 cdef class Source:
     cdef readonly int fd            # the descriptor that is waited for; the source's owner closes it, after disarm

@@ -41,6 +41,10 @@ class Operation:
         """Called once per completion, in the loop's thread: `result` is the call's return value or -errno."""
         return 0
 
+    def abandon(self):
+        """Called when nobody waits for the result any more; the last completion still comes."""
+        return 0
+
 
 class Source:
     """A descriptor that is waited for. Subclasses implement `ready`."""

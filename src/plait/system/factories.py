@@ -6,6 +6,7 @@ import threading
 import weakref
 
 from plait import standard
+from plait.system.disk import FileFactories
 from plait.system.names import NameFactories
 from plait.system.pipes import PipeFactories
 from plait.system.processes import ProcessFactories
@@ -14,8 +15,8 @@ from plait.system.signals import SignalFactories
 loops: "weakref.WeakSet[SystemFactories]" = weakref.WeakSet()
 
 
-class SystemFactories(ProcessFactories, PipeFactories, SignalFactories, NameFactories):
-    """Processes, pipes, signals and names for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
+class SystemFactories(ProcessFactories, PipeFactories, FileFactories, SignalFactories, NameFactories):
+    """Processes, pipes, files, signals and names for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
     its engine closes."""
 
     def __init__(self) -> None:
@@ -23,16 +24,19 @@ class SystemFactories(ProcessFactories, PipeFactories, SignalFactories, NameFact
         self._processes_init()
         self._signals_init()
         self._names_init()
+        self._files_init()
         loops.add(self)
 
     def _begin_run(self) -> None:
         self._signals_begin()
+        self._files.begin_run()
 
     def _end_run(self) -> None:
         self._signals_end()
 
     def _system_close(self) -> None:
         loops.discard(self)
+        self._files.close()
         self._processes_close()
         self._signals_close()
         self._names_close()
@@ -68,6 +72,7 @@ def forget_after_fork() -> None:
         standard.set_running_loop(None)
     for loop in list(loops):
         loop._processes_close()
+        loop._files.forget()
         loop._signals_forget()
         loop._names_forget()
     # The parent's main task cannot be cancelled from here: without this the child's first Ctrl-C would do nothing.
