@@ -243,7 +243,7 @@ class Simulation:
                 self.wake(waiter, WakerKind.SLICE)
 
 
-def web_server(seconds: float = 2.0, seed: int = 1, rate: float = 150.0) -> Recording:
+def web_server(seconds: float = 2.0, seed: int = 1, rate: float = 150.0, report_every: int = 71) -> Recording:
     """A shop's web server: requests that wait for a database, a payment service, files and a lock, and now and then block."""
     simulation = Simulation(seed)
     draw = simulation.random
@@ -281,7 +281,7 @@ def web_server(seconds: float = 2.0, seed: int = 1, rate: float = 150.0) -> Reco
         while True:
             yield about(9 * US), Wait(WaitKind.NETWORK, "listen 0.0.0.0:8000", int(draw.expovariate(rate) * 1e9), 0)
             number += 1
-            if number % 71 == 40:
+            if number % report_every == 40:
                 simulation.spawn("report", report(number), line=80)
             elif number % 3 == 1:
                 simulation.spawn("checkout", checkout(number), line=58)
@@ -331,7 +331,7 @@ def without(recording: Recording, gap: Gap) -> Recording:
 
 def many_slices(count: int, seed: int = 1) -> Recording:
     """A web server's recording with so many slices: a shorter one, again and again."""
-    piece = web_server(6.0, seed, rate=2000.0)
+    piece = web_server(6.0, seed, rate=700.0, report_every=2000)
     length = len(piece.slices)
     span = piece.end_ns - piece.start_ns
     times = -(-count // length)

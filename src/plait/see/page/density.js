@@ -10,11 +10,12 @@ class Density {
     this.lanes = lanes;
     this.kinds = recording.kinds.length; // one more layer stands above them: running
     this.tiles = new Map();
+    this.budget = 0; // milliseconds that are left for counting in this frame
   }
 
-  // Calls draw(bins, first, width): the layers of the tiles that cover a part; each bin is `width` nanoseconds. False where not
-  // all could be counted before `deadline`; a coarser tile stood in for them, if there was one.
-  visit(group, early, late, nsPerPixel, deadline, draw) {
+  // Calls draw(bins, first, width, from, to): the layers of the tiles that cover a part; each bin is `width` nanoseconds. False where
+  // this frame's budget did not suffice to count all; a coarser tile stood in for them, if there was one.
+  visit(group, early, late, nsPerPixel, draw) {
     const level = Math.max(0, Math.floor(Math.log2(nsPerPixel)));
     const width = 2 ** level;
     const span = width * TILE_BINS;
@@ -22,8 +23,10 @@ class Density {
     for (let t = Math.floor(Math.max(0, early) / span); t * span < Math.min(late, this.recording.duration); t++) {
       let tile = this.kept(group, level, t);
       if (!tile) {
-        if (performance.now() < deadline) tile = this.keep(group, level, t, this.count(group, t * span, width));
-        else { whole = false; this.coarser(group, level, t, draw); continue; }
+        if (this.budget <= 0) { whole = false; this.coarser(group, level, t, draw); continue; }
+        const began = performance.now();
+        tile = this.keep(group, level, t, this.count(group, t * span, width));
+        this.budget -= performance.now() - began;
       }
       draw(tile, t * span, width, t * span, (t + 1) * span);
     }

@@ -147,7 +147,7 @@ class Lanes {
   // The name of a lane of which `a` is the only actor in view, or NONE.
   label(item, a) {
     const { recording } = this;
-    if (a === NONE) return `${showCount(item.row.actors.length)} tasks in turn`;
+    if (a === NONE) return `${item.alone ? `${item.group.title} · ` : ""}${showCount(item.row.actors.length)} in turn`;
     const name = recording.name(a);
     return item.alone && recording.functionName(a) && name !== recording.functionName(a)
       ? `${name} · ${recording.functionName(a)}` : name;

@@ -71,7 +71,7 @@ class Painter {
     this.late = this.origin + this.view.pixels * this.scale;
     const { context: c } = this;
     this.frames++;
-    this.deadline = performance.now() + COUNTING_MS;
+    this.density.budget = COUNTING_MS;
     this.again = false;
     c.fillStyle = this.colours.ground;
     c.fillRect(0, 0, this.width, this.height);
@@ -144,7 +144,7 @@ class Painter {
     c.font = FONT;
     c.fillStyle = colours.dim;
     if (item.type === "head") { c.textAlign = "right"; c.fillText(count, this.gutter - 12, middle); c.textAlign = "left"; return; }
-    c.fillText(`${count} tasks, ${showCount(item.group.rows.length)} at once`, x, middle + 18);
+    c.fillText(item.group.kind === 0 ? `${count} tasks, ${showCount(item.group.rows.length)} at once` : count, x, middle + 18);
   }
 
   // The one actor of a row that is in view, or NONE where there is another number of them.
@@ -301,7 +301,7 @@ class Painter {
       const blocked = recording.isBlocked(i);
       const faint = this.matched && !this.isMatched(actor);
       const alpha = faint ? 0.12 : 1;
-      const tall = blocked ? height : Math.max(thread ? 6 : 5, Math.round(height * Math.sqrt(share)));
+      const tall = Math.max(blocked ? height / 2 : thread ? 6 : 5, Math.round(height * Math.sqrt(share)));
       const colour = blocked ? this.colours.blocked : this.tasks[recording.colourIndex(actor)];
       const x = this.gutter + column;
       if (run && run.to === x && run.colour === colour && run.tall === tall) run.to = x + 1;
@@ -357,7 +357,7 @@ class Painter {
     const layers = this.kinds.length + 1;
     const columns = Math.ceil(this.view.pixels);
     const counts = new Float32Array(layers * columns);
-    const whole = this.density.visit(group, origin, late, scale, this.deadline, (bins, first, width, early, end) => {
+    const whole = this.density.visit(group, origin, late, scale, (bins, first, width, early, end) => {
       const a = Math.max(0, Math.floor((early - origin) / scale));
       const b = Math.min(columns, Math.ceil((end - origin) / scale));
       for (let k = a; k < b; k++) {
@@ -584,7 +584,7 @@ class Painter {
       const share = Math.min(1, thread.busy(from, to, early, early + scale) / scale);
       const blocked = recording.isBlocked(i);
       c.fillStyle = blocked ? colours.blocked : this.tasks[recording.colourIndex(recording.actorOf(i))];
-      const tall = blocked ? room : Math.max(1.5, room * share);
+      const tall = Math.max(blocked ? room / 2 : 1.5, room * share);
       c.fillRect(x, height - 3 - tall, 1, tall);
     }
     for (const [from, to] of recording.gaps) {
