@@ -126,7 +126,9 @@ def demo(given: list[str]) -> int:
 def view(given: list[str]) -> int:
     from plait.cli import view as viewing
 
-    description = "Show a recording: as a page in the browser, which is served on loopback until Ctrl-C, or in the terminal."
+    description = (
+        "Show a recording: as a page in the browser, which is served on loopback until Ctrl-C, or in the terminal."
+    )
     return viewing.view(OneLineParser(prog="plait view", description=description), given)
 
 

@@ -37,7 +37,7 @@ def view(parser: OneLineParser, given: list[str]) -> int:
         help="slices of this length are shown as blocking the thread (default: %(default)g)",
     )
     options = parser.parse_args(given)
-    if options.html and (options.serve or options.terminal) or options.serve and options.terminal:
+    if (options.html and (options.serve or options.terminal)) or (options.serve and options.terminal):
         parser.error("--html, --serve and --terminal are three ways to show it: ask for one")
     try:
         recording = read(options.recording)

@@ -6,6 +6,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from plait.see.model import ActorKind, Outcome, Recording, WaitKind
 from plait.see.summary import Summary, group_name, waited
@@ -278,13 +279,17 @@ def together(recording: Recording, waits: array[int]) -> Iterator[Finding]:
         described = recording.actors[actor]
         targets = list(dict.fromkeys(recording.targets[slices.wait_target[i]].text for i in shown))
         times = f" ({len(found):,} times)" if len(found) > 1 else ""
+        at_once = (
+            "one query for all is better still, else asyncio.gather() over a pool of connections."
+            if len(targets) == 1
+            else "asyncio.gather() or a TaskGroup waits for them at once."
+        )
         yield Finding(
             "hint",
             "together",
-            f"{name} waits in a row for {len(shown)} answers that do not come from the same place; together would save up to "
-            f"{show_ns(gain)}{times}",
+            f"{name} waits for {len(shown)} answers one after the other; together would save up to {show_ns(gain)}{times}",
             f"{', '.join(targets[:4])}{', ...' if len(targets) > 4 else ''}: unless one needs the other's answer, "
-            "asyncio.gather() or a TaskGroup waits for them at once.",
+            + at_once,
             where(described.file, slices.line[shown[0]] or described.line, described.function),
             slices.start_ns[shown[0]] - recording.start_ns,
             gain,
@@ -306,24 +311,28 @@ def gain_of(recording: Recording, row: list[tuple[int, int]], waits: array[int])
             parts[-1] = (target, parts[-1][1] + waits[index], [*parts[-1][2], index])
         else:
             parts.append((target, waits[index], [index]))
-    times = defaultdict(int)
+    times: dict[int, int] = defaultdict(int)
     for target, _, _ in parts:
         times[target] += 1
     single = [(ns, indexes[0]) for target, ns, indexes in parts if times[target] == 1 and ns >= TOGETHER_WAIT_NS]
-    gain, shown = 0, []
+    gain = 0
+    shown: list[int] = []
     if len(single) >= 3:
         gain = sum(ns for ns, _ in single) - max(ns for ns, _ in single)
         shown = [index for _, index in single]
-    by_line: dict[tuple[int, int], list[int]] = defaultdict(list)
     slices = recording.slices
-    for index, target in row:
-        if slices.wait_kind[index] == WaitKind.DATABASE and slices.line[index]:
-            by_line[target, slices.line[index]].append(index)
-    for indexes in by_line.values():
-        if len(indexes) >= QUERIES_IN_A_ROW:
-            queries = sum(waits[index] for index in indexes) - max(waits[index] for index in indexes)
-            if queries > gain:
-                gain, shown = queries, indexes
+
+    def query(entry: tuple[int, int]) -> tuple[int, int]:
+        """What entries in a row have in common when they are one query after the other; its line is 0 for all else."""
+        index, target = entry
+        return (slices.line[index] if slices.wait_kind[index] == WaitKind.DATABASE else 0), target
+
+    for (line, _), entries in groupby(row, query):
+        indexes = [index for index, _ in entries]
+        if line and len(indexes) >= QUERIES_IN_A_ROW:
+            saved = sum(waits[index] for index in indexes) - max(waits[index] for index in indexes)
+            if saved > gain:
+                gain, shown = saved, indexes
     return gain, shown
 
 

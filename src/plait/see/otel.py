@@ -1,9 +1,9 @@
 """A recording as OpenTelemetry spans: one for each task, with its waits as events. Needs the extra `plait[otel]`.
 
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from plait.see import otel, recording
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from plait.see import otel, recording
 
-    otel.export(recording.read("out.plait"), OTLPSpanExporter())
+otel.export(recording.read("out.plait"), OTLPSpanExporter())
 """
 
 from __future__ import annotations
@@ -128,6 +128,6 @@ def gather(recording: Recording) -> tuple[dict[int, int], dict[int, int], dict[i
         busy[step.actor] += step.end_ns - step.start_ns
         counts[step.actor] += 1
         if step.wait_start_ns >= 0:
-            kind, target = columns.wait_kind[step.index], columns.wait_target[step.index]
+            kind, target = columns.wait_kind[step.slice], columns.wait_target[step.slice]
             waits[step.actor].append((step.wait_start_ns, step.wait_end_ns, kind, wait_title(recording, kind, target)))
     return busy, counts, waits

@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from plait.see.model import Actor, ActorKind, Recording, WaitKind
 
@@ -15,7 +16,7 @@ __all__ = ["BLOCKED_NS", "Histogram", "KindWaits", "Summary", "Top", "group_name
 BLOCKED_NS = 50_000_000
 
 # Upper bounds of a histogram's columns: 1, 2, 5 in each decade from 1 us to 10 s; the last column is open.
-BOUNDS_NS = tuple(digit * 10**power for power in range(3, 10) for digit in (1, 2, 5)) + (10**10,)
+BOUNDS_NS = (*(digit * 10**power for power in range(3, 10) for digit in (1, 2, 5)), 10**10)
 
 TOP_MAX = 50
 
@@ -45,7 +46,7 @@ class Histogram:
         return cls(
             len(ordered),
             sum(ordered),
-            tuple(high - low for low, high in zip(places, places[1:], strict=False)),
+            tuple(high - low for low, high in pairwise(places)),
             percentile(0.50),
             percentile(0.95),
             percentile(0.99),
@@ -170,7 +171,9 @@ def waits_by_kind(recording: Recording, waits: array[int]) -> tuple[KindWaits, .
         if target >= 0:
             named.setdefault(kind, []).append((recording.targets[target].text, count, total))
     found = [
-        KindWaits(WaitKind(kind), Histogram.of(values), tuple(sorted(named.get(kind, ()), key=lambda t: -t[2])[:TOP_MAX]))
+        KindWaits(
+            WaitKind(kind), Histogram.of(values), tuple(sorted(named.get(kind, ()), key=lambda t: -t[2])[:TOP_MAX])
+        )
         for kind, values in durations.items()
     ]
     return tuple(sorted(found, key=lambda waits: -waits.durations.total_ns))

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plait.see import colours
+from plait.see.colours import terminal_shade as shade
 from plait.see.findings import Finding, find, show_ns
 from plait.see.model import ActorKind, Recording, WaitKind
 from plait.see.summary import BLOCKED_NS, Summary, group_name, summarize
@@ -23,6 +24,7 @@ NAME_WIDTH = 22
 THICK = "▁▂▃▄▅▆▇█"
 RUNS = "█"
 READY = "░"
+LOST = "\N{BOX DRAWINGS LIGHT DIAGONAL UPPER RIGHT TO LOWER LEFT}"
 # More groups or rows than these are said in numbers only.
 LANES_MAX = 16
 ROWS_EACH = 3
@@ -95,11 +97,11 @@ def weave(
     high = bisect_right(slices.start_ns, end)
     lines = [name_cell("time", "dim").append(ruler(window, recording.start_ns))]
     thread = thread_cells(recording, window, range(low, high), blocked_ns)
-    lines += [name_cell(recording.thread, "bold").append(row) for row in thread]
+    lines += [name_cell(name, "bold").append(row) for name, row in zip(("", recording.thread), thread, strict=True)]
     lanes, left_out = choose_lanes(recording, range(low, high), lanes_max)
     for lane in lanes:
         cells = lane_cells(recording, window, lane, blocked_ns)
-        name = name_cell(lane.name, f"bold {lane.colour.dark}" if lane.colour else "bold")
+        name = name_cell(lane.name, f"bold {shade(lane.colour)}" if lane.colour else "bold")
         lines.append(name.append(cells))
     if left_out:
         lines.append(Text(f"{'':{NAME_WIDTH}} and {left_out:,} tasks more", "dim"))
@@ -117,7 +119,9 @@ def ruler(window: Window, origin_ns: int) -> Text:
     text = ""
     step = 16
     for cell in range(0, window.cells, step):
-        time = show_ns(window.start_ns - origin_ns + cell * window.cell_ns) if cell or window.start_ns > origin_ns else "0"
+        time = (
+            show_ns(window.start_ns - origin_ns + cell * window.cell_ns) if cell or window.start_ns > origin_ns else "0"
+        )
         room = min(step, window.cells - cell)
         if len(time) + 1 > room:
             text += " " * room
@@ -147,8 +151,8 @@ def thread_cells(recording: Recording, window: Window, indexes: Iterable[int], b
     for cell in range(window.cells):
         index = longest[cell][1]
         if lost[cell]:
-            top.append("╱", "dim")
-            bottom.append("╱", "dim")
+            top.append(LOST, "dim")
+            bottom.append(LOST, "dim")
         elif index < 0:
             top.append(" ")
             bottom.append(" ")
@@ -171,8 +175,8 @@ def gap_cells(recording: Recording, window: Window) -> list[bool]:
 
 def slice_style(recording: Recording, index: int, blocked_ns: int) -> str:
     if recording.slices.duration_ns[index] >= blocked_ns:
-        return f"bold {colours.BLOCKED.dark}"
-    return colours.actor_colour(recording.actors[recording.slices.actor[index]]).dark
+        return f"bold {shade(colours.BLOCKED)}"
+    return shade(colours.actor_colour(recording.actors[recording.slices.actor[index]]))
 
 
 def choose_lanes(recording: Recording, indexes: Iterable[int], lanes_max: int) -> tuple[list[Lane], int]:
@@ -219,7 +223,7 @@ def pack(recording: Recording, actors: dict[int, list[int]]) -> list[Lane]:
         lane.indexes += indexes
         lane.actors.add(actor)
         if len(lane.actors) > 1:
-            lane.name, lane.colour = f"{group_name(described)} × {len(lane.actors):,}", None
+            lane.name, lane.colour = f"{group_name(described)} x {len(lane.actors):,}", None
         rows[place] = lane, end
     return [lane for lane, _ in rows]
 
@@ -243,9 +247,9 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
         since = ends.get(actor, recording.actors[actor].created_ns or start)
         ready = max(since, start - max(0, slices.delay_ns[index])) if kind else since
         style = colours.KINDS[kind]
-        fill(since, ready, style.sign, style.colour.dark)
+        fill(since, ready, style.sign, shade(style.colour))
         if start - ready > window.cell_ns / 2:
-            fill(ready, start, READY, colours.READY.dark)
+            fill(ready, start, READY, shade(colours.READY))
         ends[actor] = start + duration
         if window.start_ns <= start + duration and start <= window.end_ns:
             for cell in range(window.cell(start), window.cell(start + duration) + 1):
@@ -253,10 +257,10 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
     for pending in recording.pending:
         if pending.actor in lane.actors:
             style = colours.KINDS[pending.kind]
-            fill(pending.since_ns, recording.end_ns, style.sign, style.colour.dark)
+            fill(pending.since_ns, recording.end_ns, style.sign, shade(style.colour))
     for cell, lost in enumerate(gap_cells(recording, window)):
         if lost:
-            cells[cell] = ("╱", "dim")
+            cells[cell] = (LOST, "dim")
     text = Text()
     for sign, look in cells:
         text.append(sign, look)
@@ -266,11 +270,11 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
 def legend(recording: Recording, width: int) -> Text:
     """What the signs mean; only kinds that occur."""
     used = sorted({*recording.slices.wait_kind, *(pending.kind for pending in recording.pending)} - {WaitKind.NONE})
-    entries = [Text.assemble((RUNS, colours.TASKS[5].dark), " runs"), Text.assemble((READY * 2, "dim"), " ready")]
-    entries.append(Text.assemble((RUNS, f"bold {colours.BLOCKED.dark}"), " blocks"))
+    entries = [Text.assemble((RUNS, shade(colours.TASKS[5])), " runs"), Text.assemble((READY * 2, "dim"), " ready")]
+    entries.append(Text.assemble((RUNS, f"bold {shade(colours.BLOCKED)}"), " blocks"))
     for kind in used:
         style = colours.KINDS[WaitKind(kind)]
-        entries.append(Text.assemble((style.sign * 2, style.colour.dark), f" {style.label}"))
+        entries.append(Text.assemble((style.sign * 2, shade(style.colour)), f" {style.label}"))
     lines = [Text()]
     for entry in entries:
         if lines[-1].cell_len + entry.cell_len + 3 > width:
@@ -283,24 +287,30 @@ def summary_table(summary: Summary) -> Table:
     """What was waited for, and who ran."""
     table = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "right", "right", "right"):
-        table.add_column(justify=justify)  # type: ignore[arg-type]
+        table.add_column(justify=justify)
     table.add_row(*(Text(head, "dim") for head in ("waited for", "in sum", "times", "half within", "99% within")))
     for waits in summary.waits:
         style = colours.KINDS[waits.kind]
         durations = waits.durations
         table.add_row(
-            Text.assemble((style.sign * 3, style.colour.dark), f" {style.label}"),
+            Text.assemble((style.sign * 3, shade(style.colour)), f" {style.label}"),
             show_ns(durations.total_ns),
             f"{durations.count:,}",
             show_ns(durations.p50_ns),
             show_ns(durations.p99_ns),
         )
     delays = summary.delays
-    table.add_row(Text("the thread"), show_ns(delays.total_ns), f"{delays.count:,}", show_ns(delays.p50_ns), show_ns(delays.p99_ns))
+    table.add_row(
+        Text("the thread"),
+        show_ns(delays.total_ns),
+        f"{delays.count:,}",
+        show_ns(delays.p50_ns),
+        show_ns(delays.p99_ns),
+    )
     table.add_row()
     table.add_row(*(Text(head, "dim") for head in ("who ran", "in sum", "slices", "tasks", "longest")))
     for top in [top for top in summary.top if top.slices][:8]:
-        longest = Text(show_ns(top.longest_ns), colours.BLOCKED.dark if top.longest_ns >= summary.blocked_ns else "")
+        longest = Text(show_ns(top.longest_ns), shade(colours.BLOCKED) if top.longest_ns >= summary.blocked_ns else "")
         tasks = f"{top.actors:,}" if top.kind == ActorKind.TASK else ""
         table.add_row(shortened(top.name, 40), show_ns(top.busy_ns), f"{top.slices:,}", tasks, longest)
     return table
@@ -310,11 +320,7 @@ def shortened(name: str, room: int) -> str:
     return name if len(name) <= room else "…" + name[1 - room :]
 
 
-LEVELS: dict[str, tuple[str, str]] = {
-    "warning": ("!", f"bold {colours.BLOCKED.dark}"),
-    "hint": ("?", "bold yellow"),
-    "info": ("·", "dim"),
-}
+LEVELS = {"warning": ("!", "bold red"), "hint": ("?", "bold yellow"), "info": ("·", "dim")}
 
 
 def finding_lines(finding: Finding) -> Text:

@@ -26,9 +26,7 @@ class Frames:
         return self.places.setdefault((name, file, line), len(self.places))
 
     def described(self) -> list[dict[str, object]]:
-        return [
-            {"name": name, **({"file": file, "line": line} if file else {})} for name, file, line in self.places
-        ]
+        return [{"name": name, **({"file": file, "line": line} if file else {})} for name, file, line in self.places]
 
 
 def parts(recording: Recording, flows: bool) -> Iterator[bytes]:

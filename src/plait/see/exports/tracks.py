@@ -11,7 +11,7 @@ __all__ = ["Step", "group_title", "steps", "title", "wait_title"]
 class Step(NamedTuple):
     """A slice, and the wait that it ended, if there was one; times are those of the recording."""
 
-    index: int
+    slice: int
     actor: int
     wait_start_ns: int  # -1: no wait
     wait_end_ns: int

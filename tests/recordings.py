@@ -124,7 +124,9 @@ class Simulation:
         self.known: dict[tuple[WaitKind, str], int] = {}
         self.current = -1
 
-    def spawn(self, function: str, script: Script, name: str = "", line: int = 1, kind: ActorKind = ActorKind.TASK) -> int:
+    def spawn(
+        self, function: str, script: Script, name: str = "", line: int = 1, kind: ActorKind = ActorKind.TASK
+    ) -> int:
         """A new task, made by the slice that runs, if one does; returns its actor."""
         self.numbers += kind == ActorKind.TASK
         index = len(self.actors)
@@ -168,10 +170,15 @@ class Simulation:
         pending = [
             Pending(actor, waiting.since_ns, waiting.kind, waiting.target) for actor, waiting in self.waiting.items()
         ]
-        meta = {"program": program, "python": "3.11.7", "plait": "0.1.0", "engine": "uring", "pid": 4711, "host": "shop"}
-        return Recording(
-            meta, self.begin, self.now, 1.7e9, self.actors, self.targets, self.slices, pending, self.marks
-        )
+        meta = {
+            "program": program,
+            "python": "3.11.7",
+            "plait": "0.1.0",
+            "engine": "uring",
+            "pid": 4711,
+            "host": "shop",
+        }
+        return Recording(meta, self.begin, self.now, 1.7e9, self.actors, self.targets, self.slices, pending, self.marks)
 
     def slice(self, actor: int, since: int, waker_kind: WakerKind, waker: int) -> None:
         """Run the actor's script up to its next wait."""
@@ -281,7 +288,7 @@ def web_server(seconds: float = 2.0, seed: int = 1, rate: float = 150.0, report_
         while True:
             yield about(9 * US), Wait(WaitKind.NETWORK, "listen 0.0.0.0:8000", int(draw.expovariate(rate) * 1e9), 0)
             number += 1
-            if number % report_every == 40:
+            if number % report_every == report_every // 2:
                 simulation.spawn("report", report(number), line=80)
             elif number % 3 == 1:
                 simulation.spawn("checkout", checkout(number), line=58)
