@@ -88,7 +88,7 @@ def name_index(name: str) -> int:
     """The place in TASKS of a name. "worker-1", "worker-2" and so on differ from their neighbours."""
     found = NUMBERED.match(name)
     head, number = (found[1], int(found[2])) if found else (name, 0)
-    return (zlib.crc32(head.encode()) + number) % len(TASKS)
+    return (zlib.crc32(head.encode(errors="replace")) + number) % len(TASKS)
 
 
 def terminal_shade(colour: Colour) -> str:

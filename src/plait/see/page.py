@@ -34,7 +34,9 @@ def page(recording: Recording, blocked_ns: int = BLOCKED_NS) -> str:
     parts = files("plait.see") / "page"
     scripts = "\n".join(f"<script>\n{(parts / name).read_text('utf-8')}</script>" for name in SCRIPTS)
     text = (parts / "index.html").read_text("utf-8")
-    title = html.escape(f"{recording.meta.get('program', 'recording')} on plait")
+    program = str(recording.meta.get("program", "recording"))
+    # A name of a file may be no text.
+    title = html.escape(program.encode(errors="replace").decode()) + " on plait"
     for place, content in (
         ("<!-- title -->", title),
         ("/* style */", (parts / "style.css").read_text("utf-8")),
@@ -87,7 +89,7 @@ def encode(recording: Recording, blocked_ns: int = BLOCKED_NS) -> bytes:
         "summary": for_page(summary),
         "findings": [dataclasses.asdict(finding) for finding in find(recording, summary)],
     }  # fmt: skip
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=(",", ":")).encode()
     return zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, *blocks]), 6)
 
 

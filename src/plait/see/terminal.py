@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -52,8 +53,12 @@ class Window:
     def cell_ns(self) -> float:
         return max(1.0, (self.end_ns - self.start_ns) / self.cells)
 
-    def cell(self, time_ns: float) -> int:
-        return max(0, min(self.cells - 1, int((time_ns - self.start_ns) / self.cell_ns)))
+    def span(self, start_ns: float, end_ns: float) -> range:
+        """The cells that these times touch, at least one; none outside of the window."""
+        if end_ns < self.start_ns or start_ns > self.end_ns:
+            return range(0)
+        first = max(0, min(self.cells - 1, int((start_ns - self.start_ns) / self.cell_ns)))
+        return range(first, max(first + 1, min(self.cells, ceil((end_ns - self.start_ns) / self.cell_ns))))
 
 
 def show(recording: Recording, console: Console, blocked_ns: int = BLOCKED_NS) -> None:
@@ -98,7 +103,7 @@ def weave(
     lines = [name_cell("time", "dim").append(ruler(window, recording.start_ns))]
     thread = thread_cells(recording, window, range(low, high), blocked_ns)
     lines += [name_cell(name, "bold").append(row) for name, row in zip(("", recording.thread), thread, strict=True)]
-    lanes, left_out = choose_lanes(recording, range(low, high), lanes_max)
+    lanes, left_out = choose_lanes(recording, [*range(low, high), *next_slices(recording, high)], lanes_max)
     for lane in lanes:
         cells = lane_cells(recording, window, lane, blocked_ns)
         name = name_cell(lane.name, f"bold {shade(lane.colour)}" if lane.colour else "bold")
@@ -106,6 +111,15 @@ def weave(
     if left_out:
         lines.append(Text(f"{'':{NAME_WIDTH}} and {left_out:,} tasks more", "dim"))
     return Text("\n").join(lines)
+
+
+def next_slices(recording: Recording, after: int) -> list[int]:
+    """The first slice of each actor from there on: it ends a wait that may have begun before."""
+    found: dict[int, int] = {}
+    actors = recording.slices.actor
+    for index in range(after, len(actors)):
+        found.setdefault(actors[index], index)
+    return list(found.values())
 
 
 def name_cell(name: str, style: str) -> Text:
@@ -138,9 +152,7 @@ def thread_cells(recording: Recording, window: Window, indexes: Iterable[int], b
     for index in indexes:
         start, duration = slices.start_ns[index], slices.duration_ns[index]
         end = start + duration
-        if end < window.start_ns or start > window.end_ns:
-            continue
-        for cell in range(window.cell(start), window.cell(end) + 1):
+        for cell in window.span(start, end):
             left = window.start_ns + cell * window.cell_ns
             share = min(end, left + window.cell_ns) - max(start, left)
             busy[cell] += max(0.0, share)
@@ -167,9 +179,8 @@ def thread_cells(recording: Recording, window: Window, indexes: Iterable[int], b
 def gap_cells(recording: Recording, window: Window) -> list[bool]:
     lost = [False] * window.cells
     for gap in recording.gaps:
-        if gap.end_ns >= window.start_ns and gap.start_ns <= window.end_ns:
-            for cell in range(window.cell(gap.start_ns), window.cell(gap.end_ns) + 1):
-                lost[cell] = True
+        for cell in window.span(gap.start_ns, gap.end_ns):
+            lost[cell] = True
     return lost
 
 
@@ -235,9 +246,7 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
     ends: dict[int, int] = {}
 
     def fill(start: float, end: float, sign: str, style: str) -> None:
-        if end <= start or end < window.start_ns or start > window.end_ns:
-            return
-        for cell in range(window.cell(start), window.cell(end) + 1):
+        for cell in window.span(start, end) if end > start else ():
             if cells[cell][0] != RUNS:
                 cells[cell] = (sign, style)
 
@@ -251,9 +260,8 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
         if start - ready > window.cell_ns / 2:
             fill(ready, start, READY, shade(colours.READY))
         ends[actor] = start + duration
-        if window.start_ns <= start + duration and start <= window.end_ns:
-            for cell in range(window.cell(start), window.cell(start + duration) + 1):
-                cells[cell] = (RUNS, slice_style(recording, index, blocked_ns))
+        for cell in window.span(start, start + duration):
+            cells[cell] = (RUNS, slice_style(recording, index, blocked_ns))
     for pending in recording.pending:
         if pending.actor in lane.actors:
             style = colours.KINDS[pending.kind]

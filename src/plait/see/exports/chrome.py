@@ -24,7 +24,7 @@ def parts(recording: Recording, flows: bool) -> Iterator[bytes]:
     first = True
     lines: list[str] = []
     for event in events(recording, flows):
-        lines.append(json.dumps({"pid": pid, **event}, ensure_ascii=False, separators=(",", ":")))
+        lines.append(json.dumps({"pid": pid, **event}, separators=(",", ":")))
         if len(lines) == 2000:
             yield (("" if first else ",\n") + ",\n".join(lines)).encode()
             first, lines = False, []

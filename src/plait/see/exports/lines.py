@@ -18,7 +18,7 @@ def parts(recording: Recording, flows: bool) -> Iterator[bytes]:
     """The file in pieces. Each slice names its waker anyway: `flows` changes nothing."""
     lines: list[str] = []
     for line in objects(recording):
-        lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
+        lines.append(json.dumps(line, separators=(",", ":")))
         if len(lines) == LINES_AT_ONCE:
             yield ("\n".join(lines) + "\n").encode()
             lines.clear()
