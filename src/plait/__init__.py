@@ -7,6 +7,7 @@ from plait.engine.choice import EngineReport
 from plait.engine.errors import EngineUnavailable
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
+from plait.see import attach as attach
 
 __all__ = [
     "BackgroundFuture",

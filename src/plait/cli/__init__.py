@@ -1,4 +1,5 @@
-"""The command `plait`: `run` a program on plait, let the `doctor` say which engine runs here, watch the `demo`.
+"""The command `plait`: `run` a program on plait, look into one that runs (`dump`, `top`), let the `doctor` say which engine runs here,
+watch the `demo`.
 
 Only the standard library is needed to start it; what a command needs beyond that is imported by the command itself.
 """
@@ -123,8 +124,22 @@ def demo(given: list[str]) -> int:
     return demo_main(given)
 
 
+def dump(given: list[str]) -> int:
+    from plait.cli import looking
+
+    return looking.dump(OneLineParser(prog="plait dump"), given)
+
+
+def top(given: list[str]) -> int:
+    from plait.cli import looking
+
+    return looking.top(OneLineParser(prog="plait top"), given)
+
+
 COMMANDS: dict[str, tuple[str, Command]] = {
     "run": ("run an asyncio program on plait, unmodified", run),
     "doctor": ("which engine runs here, what was refused and why", doctor),
+    "dump": ("all tasks of a running program: who waits for whom, on what, where", dump),
+    "top": ("a running program's tasks, waits and lag, live", top),
     "demo": ("real files, web pages and a database: five ways to wait, side by side", demo),
 }
