@@ -6,6 +6,7 @@ looks: see side.h. PLAIT_ATTACH=0 leaves it out, PLAIT_SIGQUIT=0 leaves SIGQUIT 
 
 import atexit
 import os
+import sys
 from typing import Any
 
 from plait import loop as loops
@@ -36,23 +37,29 @@ def pid_namespace(pid: int | str = "self") -> int:
         return 0
 
 
-def begin(loop: Any = None) -> None:
-    """Called before a loop runs: from now on this process can be looked at."""
+def begin(needed: bool = False) -> None:
+    """From now on this process can be looked at. `needed`: OSError where it cannot."""
     global unusable, hooked
-    if side.started() or unusable or os.environ.get("PLAIT_ATTACH") == "0":
+    if side.started():
+        return
+    if not needed and (unusable or os.environ.get("PLAIT_ATTACH") == "0"):
         return
     pid = os.getpid()
     try:
         side.start(socket_name(pid, pid_namespace()), b"plait %d %d\n" % (PROTOCOL, pid), serve)
     except OSError:
         unusable = True
+        if needed:
+            raise
         return
     if os.environ.get("PLAIT_SIGQUIT") != "0":
         side.take_quit()
     if not hooked:
         hooked = True
         atexit.register(end)
-        os.register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent, after_in_child=after_fork_in_child)
+        os.register_at_fork(
+            before=before_fork, after_in_parent=after_fork_in_parent, after_in_child=after_fork_in_child
+        )
 
 
 def serve(client: int, asked: int) -> None:
@@ -63,14 +70,16 @@ def serve(client: int, asked: int) -> None:
 
 
 def end() -> None:
+    side.stop_monitor()
     side.give_quit_back()
     side.stop(EXIT_SECONDS)
 
 
 def before_fork() -> None:
-    """A fork finds one thread less: none that could hold a lock in the child, and none for Python's warning to count."""
+    """A fork finds no threads of ours: none that could hold a lock in the child, and none for Python's warning to count."""
     global stopped_for_fork
-    stopped_for_fork = side.stop(FORK_SECONDS)
+    monitored = side.stop_monitor()
+    stopped_for_fork = side.stop(FORK_SECONDS) or monitored
 
 
 def after_fork_in_parent() -> None:
@@ -78,7 +87,13 @@ def after_fork_in_parent() -> None:
     if stopped_for_fork:
         stopped_for_fork = False
         # Not here: up to Python 3.13 the threads are counted after this.
-        side.soon(begin)
+        side.soon(begin_again)
+
+
+def begin_again() -> None:
+    begin(needed=True)
+    if "plait.see.watchdog" in sys.modules:
+        sys.modules["plait.see.watchdog"].begin_monitor()
 
 
 def after_fork_in_child() -> None:
@@ -87,4 +102,12 @@ def after_fork_in_child() -> None:
     side.forget()
 
 
-loops.opening.append(begin)
+def opens(loop: Any) -> None:
+    begin()
+    if os.environ.get("PLAIT_WATCHDOG"):
+        from plait.see import watchdog
+
+        watchdog.from_environment()
+
+
+loops.opening.append(opens)

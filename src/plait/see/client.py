@@ -40,7 +40,9 @@ class Attached:
     def __enter__(self) -> "Attached":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.socket.close()
 
     def check_peer(self) -> None:
@@ -61,7 +63,9 @@ class Attached:
                 f"{user_name(os.geteuid())}"
             )
         if words[:1] != [b"plait"] or words[1:2] != [b"%d" % PROTOCOL]:
-            raise CannotAttach(f"process {self.pid} runs another release of plait: use the plait command of its environment")
+            raise CannotAttach(
+                f"process {self.pid} runs another release of plait: use the plait command of its environment"
+            )
 
     def ask(self, name: str, **options: Any) -> Any:
         """The answer to a question, see serving.QUESTIONS."""
@@ -124,7 +128,9 @@ def why_no_socket(pid: int) -> str:
             f"{user_name(os.geteuid())}"
         )
     if other_network(pid):
-        return f"process {pid} is in a container with a network of its own: run plait in there (docker exec, nsenter -n)"
+        return (
+            f"process {pid} is in a container with a network of its own: run plait in there (docker exec, nsenter -n)"
+        )
     return (
         f"process {pid} ({command(pid)}) cannot be looked at: it does not run on plait, has not run a loop yet, or was "
         "started with PLAIT_ATTACH=0"

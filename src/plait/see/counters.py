@@ -62,7 +62,7 @@ def of_loop(loop: Any, number: int) -> dict[str, Any]:
     count = len(tasks)
     step = max(1, -(-count // SAMPLED_TASKS))
     kinds: Counter[str] = Counter()
-    groups: Counter[tuple[str, str, str, int, str]] = Counter()
+    groups: Counter[tuple[str, str, int, str, str]] = Counter()
     try:
         for task in tasks[::step]:
             kind, where = look(task, loop)
@@ -83,7 +83,7 @@ def of_loop(loop: Any, number: int) -> dict[str, Any]:
             "sampled": step > 1,
             "kinds": dict(kinds),
             "groups": [[*group, number] for group, number in groups.most_common(GROUPS_MAX)],
-            **snapshot.executor_state(loop),
+            "executor": snapshot.executor_state(loop),
         }
     finally:
         snapshot.give_back(loop, tasks)

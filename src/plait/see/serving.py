@@ -130,6 +130,10 @@ def do_what_was_asked(asked: int) -> None:
         from plait.see import watchdog
 
         watchdog.report_taken()
+    if asked & side.SCAN:
+        from plait.see import watchdog
+
+        watchdog.scan()
 
 
 def write_error(text: str) -> None:

@@ -33,7 +33,9 @@ enum {
     PLAIT_ASKED_STOP = 1,
     PLAIT_ASKED_DUMP = 2,   /* SIGQUIT */
     PLAIT_ASKED_REPORT = 4, /* the monitor saw a blocked loop */
+    PLAIT_ASKED_SCAN = 8,   /* it is time to look for what is wrong with the tasks */
     PLAIT_LOOPS_MAX = 64,
+    PLAIT_LOCK_NS = 8000000, /* Python code gives the interpreter lock up after 5 ms */
     PLAIT_STACK_BYTES = 1 << 20, /* of address space; what is not touched costs nothing */
 };
 
@@ -77,7 +79,10 @@ static struct {
     /* The block that is being told of: written by the monitor, taken by the side thread with the lock held. */
     void *blocked_loop;
     long long blocked_since_ns;
+    long long blocked_until_ns;  /* 0: it still is */
     long long asked_ns;          /* when the side thread was asked; 0: it has taken it, or nothing was asked */
+    long long looked_ns, scanned_ns;
+    long long scan_every_ns;     /* 0: never */
     int stack_signal;            /* faulthandler writes the stack of the thread that gets it; 0: not to be had */
     int stack_told;              /* this block's stack was written by the signal */
 } plait_monitor = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -285,11 +290,18 @@ static struct plait_watched *plait_place_of(void *loop) {
     return NULL;
 }
 
-/* Called with the mutex held. Whether it must be looked at again soon. */
-static void plait_look_at(struct plait_watched *watched, long long now) {
+/* Called with the mutex held. `late`: the monitor itself did not run for long (the process was stopped), so nobody is to blame. */
+static void plait_look_at(struct plait_watched *watched, long long now, int late) {
     unsigned long thread = *watched->thread;
     if (thread == 0 || *watched->sleeping || *watched->head != watched->seen_head || *watched->turns != watched->seen_turns ||
-        *watched->told != watched->seen_told) {
+        *watched->told != watched->seen_told || late) {
+        if (watched->reported && plait_monitor.asked_ns == 0) { /* that the block is over is told too */
+            plait_monitor.blocked_loop = watched->loop;
+            plait_monitor.blocked_since_ns = watched->since_ns;
+            plait_monitor.blocked_until_ns = now;
+            plait_monitor.asked_ns = now;
+            plait_side_ring(PLAIT_ASKED_REPORT);
+        }
         watched->seen_head = *watched->head;
         watched->seen_turns = *watched->turns;
         watched->seen_told = *watched->told;
@@ -303,12 +315,13 @@ static void plait_look_at(struct plait_watched *watched, long long now) {
         if (plait_monitor.asked_ns != 0) return; /* the side thread has not even got to the one before */
         plait_monitor.blocked_loop = watched->loop;
         plait_monitor.blocked_since_ns = watched->since_ns;
+        plait_monitor.blocked_until_ns = 0;
         plait_monitor.asked_ns = now;
         plait_monitor.stack_told = 0;
         plait_side_ring(PLAIT_ASKED_REPORT);
-    } else if (plait_monitor.asked_ns != 0 && plait_monitor.blocked_loop == watched->loop && plait_monitor.stack_signal != 0 &&
-               !plait_monitor.stack_told) {
-        /* The next look, and the side thread still waits for the interpreter lock: C code keeps it. */
+    } else if (plait_monitor.asked_ns != 0 && plait_monitor.blocked_until_ns == 0 && plait_monitor.blocked_loop == watched->loop &&
+               plait_monitor.stack_signal != 0 && !plait_monitor.stack_told && now - plait_monitor.asked_ns > PLAIT_LOCK_NS) {
+        /* The side thread still waits for the interpreter lock, which Python code would have given up by now: C code keeps it. */
         plait_monitor.stack_told = 1;
         char line[160];
         int size = snprintf(line, sizeof line,
@@ -323,11 +336,17 @@ static void *plait_monitor_main(void *unused) {
     pthread_mutex_lock(&plait_monitor.lock);
     while (!plait_monitor.stop) {
         struct timespec until;
-        long long next = plait_side_now_ns(), tick = plait_monitor.threshold_ns / 5;
+        long long next = plait_side_now_ns(), tick = plait_monitor.threshold_ns / 10;
         if (tick > 10000000) tick = 10000000;
-        if (tick < 1000000) tick = 1000000;
+        if (tick < 500000) tick = 500000;
+        int late = next - plait_monitor.looked_ns > 2 * tick + plait_monitor.threshold_ns;
+        plait_monitor.looked_ns = next;
         for (int i = 0; i < PLAIT_LOOPS_MAX; i++)
-            if (plait_monitor.loops[i].loop != NULL) plait_look_at(&plait_monitor.loops[i], next);
+            if (plait_monitor.loops[i].loop != NULL) plait_look_at(&plait_monitor.loops[i], next, late);
+        if (plait_monitor.scan_every_ns != 0 && next - plait_monitor.scanned_ns >= plait_monitor.scan_every_ns) {
+            plait_monitor.scanned_ns = next;
+            plait_side_ring(PLAIT_ASKED_SCAN);
+        }
         next += tick;
         until.tv_sec = (time_t)(next / 1000000000LL);
         until.tv_nsec = (long)(next % 1000000000LL);
@@ -337,11 +356,13 @@ static void *plait_monitor_main(void *unused) {
     return unused;
 }
 
-static int plait_monitor_start(long long threshold_ns, int stack_signal) {
+static int plait_monitor_start(long long threshold_ns, long long scan_every_ns, int stack_signal) {
     pthread_mutex_lock(&plait_monitor.lock);
+    plait_monitor.scan_every_ns = scan_every_ns;
     plait_monitor.threshold_ns = threshold_ns;
     plait_monitor.stack_signal = stack_signal;
     plait_monitor.stop = 0;
+    plait_monitor.looked_ns = plait_monitor.scanned_ns = plait_side_now_ns();
     pthread_mutex_unlock(&plait_monitor.lock);
     if (plait_monitor.started) return 0;
     pthread_condattr_t attributes;
@@ -389,15 +410,26 @@ static void plait_monitor_unwatch(void *loop) {
     pthread_mutex_unlock(&plait_monitor.lock);
 }
 
-/* The block that was asked to be told of: its loop and its begin; 0 when there is none any more. */
-static void *plait_monitor_take(long long *since_ns, int *stack_told) {
+struct plait_block {
+    void *loop;
+    long long since_ns, until_ns; /* until 0: it still is */
+    int lock_kept;                /* C code kept the interpreter lock, and the stack was written by the signal */
+    int still;                    /* the loop stands where it stood: its stack is that of the block */
+};
+
+/* The block that was asked to be told of; loop NULL when there is none any more. */
+static struct plait_block plait_monitor_take(void) {
     pthread_mutex_lock(&plait_monitor.lock);
-    void *loop = plait_monitor.asked_ns != 0 ? plait_monitor.blocked_loop : NULL;
-    *since_ns = plait_monitor.blocked_since_ns;
-    *stack_told = plait_monitor.stack_told;
+    struct plait_block block = {.loop = plait_monitor.asked_ns != 0 ? plait_monitor.blocked_loop : NULL,
+                                .since_ns = plait_monitor.blocked_since_ns,
+                                .until_ns = plait_monitor.blocked_until_ns,
+                                .lock_kept = plait_monitor.stack_told};
+    struct plait_watched *watched = block.loop != NULL ? plait_place_of(block.loop) : NULL;
+    block.still = watched != NULL && *watched->thread != 0 && !*watched->sleeping && *watched->head == watched->seen_head &&
+                  *watched->turns == watched->seen_turns && *watched->told == watched->seen_told;
     plait_monitor.asked_ns = 0;
     pthread_mutex_unlock(&plait_monitor.lock);
-    return loop;
+    return block;
 }
 
 /* In the child of a fork: neither thread is there. */

@@ -6,8 +6,10 @@ import cython
 from cython.cimports.libc.errno import errno
 from cython.cimports.plait.core.turn import Core
 from cython.cimports.plait.see.side import (
+    plait_block,
     plait_give_quit_back,
     plait_monitor_start,
+    plait_monitor_started,
     plait_monitor_stop,
     plait_monitor_take,
     plait_monitor_unwatch,
@@ -25,7 +27,7 @@ from cython.cimports.plait.see.side import (
     plait_take_quit,
 )
 
-STOP, DUMP, REPORT = 1, 2, 4  # the bits of `asked`, as in side.h
+STOP, DUMP, REPORT, SCAN = 1, 2, 4, 8  # the bits of `asked`, as in side.h
 
 
 def start(name: bytes, hello: bytes, serve):
@@ -63,7 +65,7 @@ def accept():
 
 
 def asked():
-    """What was asked for since the last call (STOP, DUMP, REPORT)."""
+    """What was asked for since the last call (STOP, DUMP, REPORT, SCAN)."""
     return plait_side_asked()
 
 
@@ -86,14 +88,20 @@ def soon(function):
     plait_soon(function)
 
 
-def monitor(threshold_ns: cython.longlong, stack_signal: cython.int):
-    """Watch the loops for slices that take longer; `stack_signal` has faulthandler write the stack of the thread that gets it."""
-    if plait_monitor_start(threshold_ns, stack_signal) < 0:
+def monitor(threshold_ns: cython.longlong, scan_every_ns: cython.longlong, stack_signal: cython.int):
+    """Watch the loops for slices that take longer, and ask for a SCAN every so often (0: never).
+
+    `stack_signal` has faulthandler write the stack of the thread that gets it.
+    """
+    if plait_monitor_start(threshold_ns, scan_every_ns, stack_signal) < 0:
         raise OSError("no thread could be started for the watchdog")
 
 
 def stop_monitor():
+    """End it; false when there is none."""
+    was: cython.bint = plait_monitor_started
     plait_monitor_stop()
+    return was
 
 
 def watch(loop: Core):
@@ -114,11 +122,20 @@ def unwatch(address: cython.size_t):
 
 
 def take():
-    """(id of the blocked loop, since when in ns, whether its stack was written already), or None when none is any more."""
-    since_ns: cython.longlong = 0
-    told: cython.int = 0
-    loop: cython.p_void = plait_monitor_take(cython.address(since_ns), cython.address(told))
-    return None if loop == cython.NULL else (cython.cast(cython.size_t, loop), since_ns, bool(told))
+    """The block that the monitor saw: (id of the loop, since when in ns, until when or 0, lock kept, still there). Or None.
+
+    `lock kept`: by C code, so that its stack was written by the signal. `still there`: the loop's stack now is that of the block.
+    """
+    block: plait_block = plait_monitor_take()
+    if block.loop == cython.NULL:
+        return None
+    return (
+        cython.cast(cython.size_t, block.loop),
+        block.since_ns,
+        block.until_ns,
+        bool(block.lock_kept),
+        bool(block.still),
+    )
 
 
 def pulse(loop: Core):

@@ -14,7 +14,7 @@ import types
 from typing import Any
 
 from plait import standard
-from plait.see import side
+from plait.see import side, suspicions
 from plait.see.model import WaitKind
 from plait.see.waits import Wait, coroutine_chain, held_locks, timeout_ends, wait_of
 
@@ -37,7 +37,10 @@ def take(stacks: bool = True) -> dict[str, Any]:
     # A collection here would run the program's finalizers in a thread that is none of its own.
     gc.disable()
     try:
-        told = [of_loop(loop, number, before, stacks) for number, (loop, before) in enumerate(zip(loops, pulses, strict=True))]
+        told = [
+            of_loop(loop, number, before, stacks)
+            for number, (loop, before) in enumerate(zip(loops, pulses, strict=True))
+        ]
     finally:
         if collecting and not gc.isenabled():
             gc.enable()
@@ -71,7 +74,8 @@ def of_loop(loop: Any, number: int, before: tuple[Any, ...], stacks: bool) -> di
     tasks = list(asyncio.all_tasks(loop))
     try:
         current = asyncio.current_task(loop) if thread and not asleep else None
-        described = describe(tasks, current, loop, stacks)
+        executor = executor_state(loop)
+        described, found = describe(tasks, current, loop, stacks, executor)
         name = next((each.name for each in threading.enumerate() if each.ident == thread), "")
         return {
             "id": number,
@@ -87,7 +91,8 @@ def of_loop(loop: Any, number: int, before: tuple[Any, ...], stacks: bool) -> di
             "ready": ready,
             "timers": timers,
             "tasks": described,
-            **executor_state(loop),
+            "executor": executor,
+            "suspicions": found,
         }
     finally:
         give_back(loop, tasks)
@@ -109,22 +114,23 @@ def give_back(loop: Any, tasks: list[Any]) -> None:
         tasks.clear()
 
 
-def executor_state(loop: Any) -> dict[str, Any]:
+def executor_state(loop: Any) -> dict[str, Any] | None:
+    """Of the default executor; None while nothing has used it, and for one that is no pool of threads."""
     executor = standard.executor_of(loop)
     queue = getattr(executor, "_work_queue", None)
     if executor is None or queue is None:
-        return {"executor": None}
+        return None
     return {
-        "executor": {
-            "threads": len(getattr(executor, "_threads", ())),
-            "threads_max": getattr(executor, "_max_workers", 0),
-            "queued": queue.qsize(),
-        }
+        "threads": len(getattr(executor, "_threads", ())),
+        "threads_max": getattr(executor, "_max_workers", 0),
+        "queued": queue.qsize(),
     }
 
 
-def describe(tasks: list[Any], current: Any, loop: Any, stacks: bool) -> list[dict[str, Any]]:
-    """One entry for each, in the order in which they were made as far as their names tell."""
+def describe(
+    tasks: list[Any], current: Any, loop: Any, stacks: bool, executor: Any
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """One entry for each, in the order in which they were made as far as their names tell; and what looks wrong with them."""
     waits = {id(task): wait_of(task, loop) if task is not current else Wait(WaitKind.NONE, "") for task in tasks}
     told = {id(task): of_task(task, waits[id(task)], task is current, stacks) for task in tasks}
     now = loop.time()
@@ -143,7 +149,8 @@ def describe(tasks: list[Any], current: Any, loop: Any, stacks: bool) -> list[di
             ends = timeout_ends(task)
             if ends is not None:
                 entry["timeout_s"] = round(ends - now, 3)
-    return sorted(told.values(), key=lambda entry: natural(entry["name"]))
+    found = suspicions.find(tasks, waits, told, executor)
+    return sorted(told.values(), key=lambda entry: natural(entry["name"])), found
 
 
 def natural(name: str) -> tuple[str, int, str]:
@@ -186,7 +193,11 @@ PLAIT_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def is_installed(file: str) -> bool:
-    return file.startswith((STANDARD_FOLDER, PLAIT_FOLDER, "<frozen")) or "/site-packages/" in file or "/dist-packages/" in file
+    return (
+        file.startswith((STANDARD_FOLDER, PLAIT_FOLDER, "<frozen"))
+        or "/site-packages/" in file
+        or "/dist-packages/" in file
+    )
 
 
 def link_gathered(tasks: list[Any], waits: dict[int, Wait], told: dict[int, dict[str, Any]]) -> None:
@@ -251,4 +262,3 @@ def is_loop_runner(frame: types.FrameType) -> bool:
 
 def thread_stack(thread: int) -> list[Frame]:
     return [place(frame) for frame in frames_of_thread(thread)]
-

@@ -53,7 +53,7 @@ def paint(line: Line, colour: bool) -> str:
 
 
 # A task's name is anybody's text: no escape sequence in it reaches the terminal.
-UNPRINTABLE = {number: "�" for number in (*range(32), *range(127, 160))}
+UNPRINTABLE = dict.fromkeys((*range(32), *range(127, 160)), "�")
 
 
 def width_of(line: Line) -> int:
@@ -88,7 +88,9 @@ class Screen:
         self.write("\x1b[?1049h\x1b[?25l")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.write("\x1b[?25h\x1b[?1049l")
         if self.mode is not None:
             termios.tcsetattr(self.input, termios.TCSADRAIN, self.mode)  # type: ignore[arg-type]

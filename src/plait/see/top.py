@@ -35,7 +35,7 @@ BLOCKED_SECONDS = 0.05
 Figures = dict[str, Any]
 
 
-def run(pid: int, every: float, once: bool, write: Callable[[str], None]) -> None:
+def run(pid: int, every: float, once: bool, write: Callable[[str], object]) -> None:
     """Show it until q is pressed or the process ends. `once` writes one view instead, without a screen."""
     from plait.see.terminal import cut, paint, wants_colour
 
@@ -144,7 +144,12 @@ def loop_view(watching: Watching, loop: Figures, columns: int, rows: int) -> lis
         [
             (f"{'≈' if loop['sampled'] else ''}{loop['tasks']:,} tasks", "bold"),
             (f"  {loop['ready']:,} ready  {loop['timers']:,} timers", ""),
-            (f"  executor {executor['threads']}/{executor['threads_max']}, {executor['queued']} queued" if executor else "", ""),
+            (
+                f"  executor {executor['threads']}/{executor['threads_max']}, {executor['queued']} queued"
+                if executor
+                else "",
+                "",
+            ),
         ],
     ]
     if stuck >= BLOCKED_SECONDS and loop["stack"]:
@@ -214,5 +219,3 @@ def duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1e3:.1f} ms"
     return f"{seconds:.1f} s"
-
-

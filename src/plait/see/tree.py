@@ -81,12 +81,25 @@ def loop_lines(loop: dict[str, Any], every: bool) -> list[Line]:
     if loop["stack"] and state in ("blocked", "runs"):
         style = "red" if state == "blocked" else ""
         lines += [[(f"    {show(frame)}", style)] for frame in loop["stack"][-FRAMES_MAX:]]
+    for each in loop["suspicions"]:
+        lines += suspicion_lines(each)
     by_id = {task["id"]: task for task in tasks}
     found = circles(tasks)
     for circle in found:
         lines += circle_lines([by_id[each] for each in circle])
     for node in forest(tasks, every, [circle[0] for circle in found]):
         lines += [[("", "")], *node_lines(node, "", "", every)]
+    return lines
+
+
+def suspicion_lines(suspicion: dict[str, Any]) -> list[Line]:
+    subject = f"{suspicion['task']} " if suspicion["task"] else ""
+    lines: list[Line] = [
+        [("", "")],
+        [(f"{suspicion['kind'].upper()}: ", "bold yellow"), (f"{subject}{suspicion['text']}", "yellow")],
+    ]
+    if suspicion["place"]:
+        lines.append([(f"      {show(suspicion['place'])}", "dim")])
     return lines
 
 
@@ -180,6 +193,7 @@ def what(task: Task) -> str:
 def forest(tasks: list[Task], every: bool, also: Iterable[int] = ()) -> list[Node]:
     """The trees: at the roots those that nobody waits for, and one of each circle."""
     by_id = {task["id"]: task for task in tasks}
+    order = {task["id"]: index for index, task in enumerate(tasks)}
     awaited = {each for task in tasks for each in task["on"]}
     roots = [task for task in tasks if task["id"] not in awaited]
     told: set[int] = set()
@@ -190,9 +204,9 @@ def forest(tasks: list[Task], every: bool, also: Iterable[int] = ()) -> list[Nod
         told.update(task["id"] for task in fresh)
         for group in together(fresh, every):
             node = Node(group)
-            on = [each for task in group for each in task["on"] if each in by_id]
+            on = sorted({each for task in group for each in task["on"] if each in by_id}, key=lambda each: order[each])
             if depth < DEPTH_MAX:
-                node.children = build([by_id[each] for each in dict.fromkeys(on)], depth + 1)
+                node.children = build([by_id[each] for each in on], depth + 1)
             nodes.append(node)
         return nodes
 
@@ -221,8 +235,7 @@ def node_lines(node: Node, first: str, rest: str, every: bool) -> list[Line]:
     line += [(f"  {task['coroutine']}", "cyan"), *state_of(node.tasks)]
     lines = [line]
     bar = "│ " if node.children else "  "
-    frames = [frame for frame in task["stack"]]
-    shown = frames if every else frames[-FRAMES_MAX:]
+    shown = task["stack"] if every else task["stack"][-FRAMES_MAX:]
     lines += [[(f"{rest}{bar}  ", "dim"), (show(frame), "dim")] for frame in shown]
     for index, child in enumerate(node.children):
         last = index == len(node.children) - 1
@@ -234,7 +247,7 @@ def title(tasks: list[Task]) -> str:
     if len(tasks) == 1:
         return str(tasks[0]["name"])
     names = ", ".join(task["name"] for task in tasks[:3])
-    return f"{len(tasks)} × {names}{', …' if len(tasks) > 3 else ''}"
+    return f"{len(tasks)} x {names}{', …' if len(tasks) > 3 else ''}"
 
 
 def state_of(tasks: list[Task]) -> Line:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plait import standard
-from plait.see.kinds import LIBRARIES, kind_of_peer, show_address
 from plait.see.model import WaitKind
+from plait.see.peers import LIBRARIES, kind_of_peer, show_address
 
 __all__ = ["Wait", "coroutine_chain", "held_locks", "timeout_ends", "wait_of"]
 
@@ -22,6 +22,7 @@ CHAIN_MAX = 200  # awaits inside each other that are followed
 PACKAGE_FOLDER = __file__.removesuffix("see/waits.py")
 # What a library may turn out to be behind: a lock or a timer is one, whoever waits for it.
 VAGUE = (WaitKind.NETWORK, WaitKind.FUTURE, WaitKind.THREAD, WaitKind.DEVICE)
+AWAITABLES = (types.CoroutineType, types.AsyncGeneratorType, types.GeneratorType)
 
 
 @dataclass
@@ -56,8 +57,7 @@ def inside(iterator: Any) -> Any:
     """What an iterator of C goes through: `coroutine.__await__()`, `generator.__anext__()`, `asend()`."""
     if asyncio.isfuture(iterator):
         return None
-    wanted = types.CoroutineType | types.AsyncGeneratorType | types.GeneratorType
-    return next((each for each in gc.get_referents(iterator) if isinstance(each, wanted)), None)
+    return next((each for each in gc.get_referents(iterator) if isinstance(each, AWAITABLES)), None)
 
 
 def wait_of(task: Any, loop: Any) -> Wait:
@@ -241,7 +241,7 @@ def held_locks(task: Any, locks: list[Any]) -> list[Any]:
 
 def entered(frame: types.FrameType | None) -> Any:
     """The lock whose `__aenter__` this is, or None."""
-    if frame is None or not is_library(frame) or not frame.f_code.co_name == "__aenter__":
+    if frame is None or not is_library(frame) or frame.f_code.co_name != "__aenter__":
         return None
     return frame.f_locals.get("self")
 

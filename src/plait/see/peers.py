@@ -6,22 +6,22 @@ __all__ = ["LIBRARIES", "PORTS", "kind_of_peer", "show_address"]
 
 # The first part of a module's name.
 LIBRARIES = {
-    **dict.fromkeys(
-        (
-            "aiocouchdb aiokafka aiomcache aiomysql aiopg aioredis aiosqlite asyncmy asyncpg cassandra coredis databases "
-            "elasticsearch influxdb_client motor neo4j oracledb psycopg psycopg_pool pymongo redis sqlalchemy tortoise"
-        ).split(),
-        WaitKind.DATABASE,
-    ),
-    **dict.fromkeys(
-        (
-            "aiobotocore aiohttp aiohttp_client_cache botocore grpc h11 h2 httpcore httptools httpx hypercorn niquests "
-            "tornado uvicorn websockets wsproto"
-        ).split(),
-        WaitKind.WEB,
-    ),
-    **dict.fromkeys("aiofile aiofiles aiopath caio".split(), WaitKind.FILE),
-    **dict.fromkeys("aiodns pycares dns".split(), WaitKind.DNS),
+    "aiodns": WaitKind.DNS,
+    "aiofiles": WaitKind.FILE,
+    "aiohttp": WaitKind.WEB,
+    "aiomysql": WaitKind.DATABASE,
+    "aiosqlite": WaitKind.DATABASE,
+    "asyncmy": WaitKind.DATABASE,
+    "asyncpg": WaitKind.DATABASE,
+    "httpcore": WaitKind.WEB,
+    "httpx": WaitKind.WEB,
+    "motor": WaitKind.DATABASE,
+    "psycopg": WaitKind.DATABASE,
+    "pymongo": WaitKind.DATABASE,
+    "redis": WaitKind.DATABASE,
+    "sqlalchemy": WaitKind.DATABASE,
+    "uvicorn": WaitKind.WEB,
+    "websockets": WaitKind.WEB,
 }
 
 PORTS = {
