@@ -49,7 +49,7 @@ def dump(parser: argparse.ArgumentParser, given: list[str]) -> int:
 
     def look() -> None:
         from plait.see.client import Attached
-        from plait.see.terminal import paint, wants_colour
+        from plait.see.screen import paint, wants_colour
         from plait.see.tree import render
 
         with Attached(options.pid) as attached:

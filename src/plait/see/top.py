@@ -7,7 +7,7 @@ from typing import Any
 
 from plait.see.client import Attached
 from plait.see.model import WaitKind
-from plait.see.terminal import Line, Screen, width_of
+from plait.see.screen import Line, Screen, width_of
 from plait.see.tree import KIND_WORDS, short, show
 
 __all__ = ["run", "view"]
@@ -37,7 +37,7 @@ Figures = dict[str, Any]
 
 def run(pid: int, every: float, once: bool, write: Callable[[str], object]) -> None:
     """Show it until q is pressed or the process ends. `once` writes one view instead, without a screen."""
-    from plait.see.terminal import cut, paint, wants_colour
+    from plait.see.screen import cut, paint, wants_colour
 
     watching = Watching()
     with Attached(pid) as attached:
