@@ -156,10 +156,28 @@ def top(given: list[str]) -> int:
     return looking.top(OneLineParser(prog="plait top"), given)
 
 
+def view(given: list[str]) -> int:
+    from plait.cli import view as viewing
+
+    description = (
+        "Show a recording: as a page in the browser, which is served on loopback until Ctrl-C, or in the terminal."
+    )
+    return viewing.view(OneLineParser(prog="plait view", description=description), given)
+
+
+def export(given: list[str]) -> int:
+    from plait.cli import view as viewing
+
+    description = "Write a recording for the tools of others."
+    return viewing.export(OneLineParser(prog="plait export", description=description), given)
+
+
 COMMANDS: dict[str, tuple[str, Command]] = {
     "run": ("run an asyncio program on plait, unmodified", run),
     "doctor": ("which engine runs here, what was refused and why", doctor),
     "dump": ("all tasks of a running program: who waits for whom, on what, where", dump),
     "top": ("a running program's tasks, waits and lag, live", top),
     "demo": ("real files, web pages and a database: five ways to wait, side by side", demo),
+    "view": ("show a recording: who ran when, who waited for what, who woke whom", view),
+    "export": ("write a recording for Perfetto, Chrome, speedscope, or as lines of JSON", export),
 }

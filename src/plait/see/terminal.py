@@ -1,0 +1,340 @@
+"""A recording in the terminal: the thread and the lanes of its tasks as coloured cells, and the summary. Needs rich (`plait[see]`)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from plait.see import colours
+from plait.see.colours import terminal_shade as shade
+from plait.see.findings import Finding, find, show_ns
+from plait.see.model import ActorKind, Recording, WaitKind
+from plait.see.summary import BLOCKED_NS, Summary, group_name, summarize
+
+__all__ = ["legend", "picture", "show", "summary_table", "weave"]
+
+NAME_WIDTH = 22
+# From thin to thick: how much of a cell's time was run.
+THICK = "▁▂▃▄▅▆▇█"
+RUNS = "█"
+READY = "░"
+LOST = "\N{BOX DRAWINGS LIGHT DIAGONAL UPPER RIGHT TO LOWER LEFT}"
+# More groups or rows than these are said in numbers only.
+LANES_MAX = 16
+ROWS_EACH = 3
+
+
+@dataclass
+class Lane:
+    """What stands in a row: slices in order of time."""
+
+    name: str
+    colour: colours.Colour | None
+    indexes: list[int] = field(default_factory=list)
+    actors: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the recording that is shown, in so many cells."""
+
+    start_ns: int
+    end_ns: int
+    cells: int
+
+    @property
+    def cell_ns(self) -> float:
+        return max(1.0, (self.end_ns - self.start_ns) / self.cells)
+
+    def span(self, start_ns: float, end_ns: float) -> range:
+        """The cells that these times touch, at least one; none outside of the window."""
+        if end_ns < self.start_ns or start_ns > self.end_ns:
+            return range(0)
+        first = max(0, min(self.cells - 1, int((start_ns - self.start_ns) / self.cell_ns)))
+        return range(first, max(first + 1, min(self.cells, ceil((end_ns - self.start_ns) / self.cell_ns))))
+
+
+def show(recording: Recording, console: Console, blocked_ns: int = BLOCKED_NS) -> None:
+    """Print the whole recording: lanes, legend, summary and findings."""
+    console.print(picture(recording, console.width, blocked_ns))
+
+
+def picture(recording: Recording, width: int, blocked_ns: int = BLOCKED_NS) -> RenderableType:
+    summary = summarize(recording, blocked_ns)
+    program = recording.meta.get("program", "recording")
+    known = max(1, summary.wall_ns - summary.unknown_ns)
+    head = Text.assemble(
+        (f"{program}", "bold"),
+        f"  {show_ns(summary.wall_ns)}, {summary.tasks:,} tasks, {summary.slices.count:,} slices, "
+        f"the thread {summary.busy_ns / known:.0%} busy",
+    )
+    parts: list[RenderableType] = [head, Text(), weave(recording, width, blocked_ns=blocked_ns), Text()]
+    parts += [legend(recording, width), Text(), summary_table(summary)]
+    found = find(recording, summary)
+    if found:
+        parts += [Text(), *(finding_lines(finding) for finding in found[:8])]
+        if len(found) > 8:
+            parts.append(Text(f"and {len(found) - 8} more", "dim"))
+    return Group(*parts)
+
+
+def weave(
+    recording: Recording,
+    width: int,
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    blocked_ns: int = BLOCKED_NS,
+    lanes_max: int = LANES_MAX,
+) -> Text:
+    """The thread's lane and those of its tasks, between two times of the recording, in lines of `width` cells."""
+    start = recording.start_ns if start_ns is None else start_ns
+    end = recording.end_ns if end_ns is None else end_ns
+    window = Window(start, max(end, start + 1), max(10, width - NAME_WIDTH - 1))
+    slices = recording.slices
+    low = max(0, bisect_left(slices.start_ns, start) - 1)
+    high = bisect_right(slices.start_ns, end)
+    lines = [name_cell("time", "dim").append(ruler(window, recording.start_ns))]
+    thread = thread_cells(recording, window, range(low, high), blocked_ns)
+    lines += [name_cell(name, "bold").append(row) for name, row in zip(("", recording.thread), thread, strict=True)]
+    lanes, left_out = choose_lanes(recording, [*range(low, high), *next_slices(recording, high)], lanes_max)
+    for lane in lanes:
+        cells = lane_cells(recording, window, lane, blocked_ns)
+        name = name_cell(lane.name, f"bold {shade(lane.colour)}" if lane.colour else "bold")
+        lines.append(name.append(cells))
+    if left_out:
+        lines.append(Text(f"{'':{NAME_WIDTH}} and {left_out:,} tasks more", "dim"))
+    return Text("\n").join(lines)
+
+
+def next_slices(recording: Recording, after: int) -> list[int]:
+    """The first slice of each actor from there on: it ends a wait that may have begun before."""
+    found: dict[int, int] = {}
+    actors = recording.slices.actor
+    for index in range(after, len(actors)):
+        found.setdefault(actors[index], index)
+    return list(found.values())
+
+
+def name_cell(name: str, style: str) -> Text:
+    if len(name) > NAME_WIDTH:
+        name = name[: NAME_WIDTH - 1] + "…"
+    return Text.assemble((f"{name:{NAME_WIDTH}}", style), " ")
+
+
+def ruler(window: Window, origin_ns: int) -> Text:
+    """Times at every so many cells."""
+    text = ""
+    step = 16
+    for cell in range(0, window.cells, step):
+        time = (
+            show_ns(window.start_ns - origin_ns + cell * window.cell_ns) if cell or window.start_ns > origin_ns else "0"
+        )
+        room = min(step, window.cells - cell)
+        if len(time) + 1 > room:
+            text += " " * room
+        else:
+            text += f"╷{time:{room - 1}}"
+    return Text(text, "dim")
+
+
+def thread_cells(recording: Recording, window: Window, indexes: Iterable[int], blocked_ns: int) -> list[Text]:
+    """Two rows: full cells where the thread ran all the time, else as much as it ran, in the colour of who ran longest."""
+    slices = recording.slices
+    busy = [0.0] * window.cells
+    longest: list[tuple[float, int]] = [(0.0, -1)] * window.cells
+    for index in indexes:
+        start, duration = slices.start_ns[index], slices.duration_ns[index]
+        end = start + duration
+        for cell in window.span(start, end):
+            left = window.start_ns + cell * window.cell_ns
+            share = min(end, left + window.cell_ns) - max(start, left)
+            busy[cell] += max(0.0, share)
+            if share > longest[cell][0]:
+                longest[cell] = share, index
+    top, bottom = Text(), Text()
+    lost = gap_cells(recording, window)
+    for cell in range(window.cells):
+        index = longest[cell][1]
+        if lost[cell]:
+            top.append(LOST, "dim")
+            bottom.append(LOST, "dim")
+        elif index < 0:
+            top.append(" ")
+            bottom.append(" ")
+        else:
+            style = slice_style(recording, index, blocked_ns)
+            level = min(16, max(1, round(16 * busy[cell] / window.cell_ns)))
+            top.append(THICK[level - 9] if level > 8 else " ", style)
+            bottom.append(THICK[min(level, 8) - 1], style)
+    return [top, bottom]
+
+
+def gap_cells(recording: Recording, window: Window) -> list[bool]:
+    lost = [False] * window.cells
+    for gap in recording.gaps:
+        for cell in window.span(gap.start_ns, gap.end_ns):
+            lost[cell] = True
+    return lost
+
+
+def slice_style(recording: Recording, index: int, blocked_ns: int) -> str:
+    if recording.slices.duration_ns[index] >= blocked_ns:
+        return f"bold {shade(colours.BLOCKED)}"
+    return shade(colours.actor_colour(recording.actors[recording.slices.actor[index]]))
+
+
+def choose_lanes(recording: Recording, indexes: Iterable[int], lanes_max: int) -> tuple[list[Lane], int]:
+    """The lanes of the busiest functions: each task its own where they are few, else some that show how they follow each other."""
+    groups: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    slices = recording.slices
+    for index in indexes:
+        actor = slices.actor[index]
+        if recording.actors[actor].kind != ActorKind.LOOP:
+            groups[group_name(recording.actors[actor])][actor].append(index)
+    for pending in recording.pending:
+        groups[group_name(recording.actors[pending.actor])].setdefault(pending.actor, [])
+    every = max(1, min(ROWS_EACH, lanes_max // max(1, len(groups))))
+    if sum(map(len, groups.values())) <= lanes_max:
+        every = lanes_max
+    lanes: list[Lane] = []
+    shown = 0
+    order = sorted(groups, key=lambda name: -sum(map(len, groups[name].values())))
+    kept = set(order[:lanes_max])
+    for name, actors in groups.items():
+        if name not in kept:
+            continue
+        rows = pack(recording, actors)
+        for row in rows[:every]:
+            if len(lanes) == lanes_max:
+                break
+            lanes.append(row)
+            shown += len(row.actors)
+    return lanes, sum(map(len, groups.values())) - shown
+
+
+def pack(recording: Recording, actors: dict[int, list[int]]) -> list[Lane]:
+    """Tasks of one function in as few rows as there were at once."""
+    rows: list[tuple[Lane, int]] = []
+    for actor, indexes in actors.items():
+        described = recording.actors[actor]
+        first = recording.slices.start_ns[indexes[0]] if indexes else 0
+        begin = described.created_ns or first
+        end = described.ended_ns or recording.end_ns
+        place = next((i for i, (_, until) in enumerate(rows) if until <= begin), len(rows))
+        if place == len(rows):
+            rows.append((Lane(described.name, colours.actor_colour(described)), end))
+        lane = rows[place][0]
+        lane.indexes += indexes
+        lane.actors.add(actor)
+        if len(lane.actors) > 1:
+            lane.name, lane.colour = f"{group_name(described)} x {len(lane.actors):,}", None
+        rows[place] = lane, end
+    return [lane for lane, _ in rows]
+
+
+def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int) -> Text:
+    """A line of its kind where a task waits, a block where it runs; where both lie in a cell, the block."""
+    slices = recording.slices
+    cells: list[tuple[str, str]] = [(" ", "")] * window.cells
+    ends: dict[int, int] = {}
+
+    def fill(start: float, end: float, sign: str, style: str) -> None:
+        for cell in window.span(start, end) if end > start else ():
+            if cells[cell][0] != RUNS:
+                cells[cell] = (sign, style)
+
+    for index in lane.indexes:
+        actor, start = slices.actor[index], slices.start_ns[index]
+        duration, kind = slices.duration_ns[index], WaitKind(slices.wait_kind[index])
+        since = ends.get(actor, recording.actors[actor].created_ns or start)
+        ready = max(since, start - max(0, slices.delay_ns[index])) if kind else since
+        style = colours.KINDS[kind]
+        fill(since, ready, style.sign, shade(style.colour))
+        if start - ready > window.cell_ns / 2:
+            fill(ready, start, READY, shade(colours.READY))
+        ends[actor] = start + duration
+        for cell in window.span(start, start + duration):
+            cells[cell] = (RUNS, slice_style(recording, index, blocked_ns))
+    for pending in recording.pending:
+        if pending.actor in lane.actors:
+            style = colours.KINDS[pending.kind]
+            fill(pending.since_ns, recording.end_ns, style.sign, shade(style.colour))
+    for cell, lost in enumerate(gap_cells(recording, window)):
+        if lost:
+            cells[cell] = (LOST, "dim")
+    text = Text()
+    for sign, look in cells:
+        text.append(sign, look)
+    return text
+
+
+def legend(recording: Recording, width: int) -> Text:
+    """What the signs mean; only kinds that occur."""
+    used = sorted({*recording.slices.wait_kind, *(pending.kind for pending in recording.pending)} - {WaitKind.NONE})
+    entries = [Text.assemble((RUNS, shade(colours.TASKS[5])), " runs"), Text.assemble((READY * 2, "dim"), " ready")]
+    entries.append(Text.assemble((RUNS, f"bold {shade(colours.BLOCKED)}"), " blocks"))
+    for kind in used:
+        style = colours.KINDS[WaitKind(kind)]
+        entries.append(Text.assemble((style.sign * 2, shade(style.colour)), f" {style.label}"))
+    lines = [Text()]
+    for entry in entries:
+        if lines[-1].cell_len + entry.cell_len + 3 > width:
+            lines.append(Text())
+        lines[-1].append("   " if lines[-1] else "").append(entry)
+    return Text("\n").join(lines)
+
+
+def summary_table(summary: Summary) -> Table:
+    """What was waited for, and who ran."""
+    table = Table.grid(padding=(0, 2))
+    for justify in ("left", "right", "right", "right", "right"):
+        table.add_column(justify=justify)
+    table.add_row(*(Text(head, "dim") for head in ("waited for", "in sum", "times", "half within", "99% within")))
+    for waits in summary.waits:
+        style = colours.KINDS[waits.kind]
+        durations = waits.durations
+        table.add_row(
+            Text.assemble((style.sign * 3, shade(style.colour)), f" {style.label}"),
+            show_ns(durations.total_ns),
+            f"{durations.count:,}",
+            show_ns(durations.p50_ns),
+            show_ns(durations.p99_ns),
+        )
+    delays = summary.delays
+    table.add_row(
+        Text("the thread"),
+        show_ns(delays.total_ns),
+        f"{delays.count:,}",
+        show_ns(delays.p50_ns),
+        show_ns(delays.p99_ns),
+    )
+    table.add_row()
+    table.add_row(*(Text(head, "dim") for head in ("who ran", "in sum", "slices", "tasks", "longest")))
+    for top in [top for top in summary.top if top.slices][:8]:
+        longest = Text(show_ns(top.longest_ns), shade(colours.BLOCKED) if top.longest_ns >= summary.blocked_ns else "")
+        tasks = f"{top.actors:,}" if top.kind == ActorKind.TASK else ""
+        table.add_row(shortened(top.name, 40), show_ns(top.busy_ns), f"{top.slices:,}", tasks, longest)
+    return table
+
+
+def shortened(name: str, room: int) -> str:
+    return name if len(name) <= room else "…" + name[1 - room :]
+
+
+LEVELS = {"warning": ("!", "bold red"), "hint": ("?", "bold yellow"), "info": ("·", "dim")}
+
+
+def finding_lines(finding: Finding) -> Text:
+    sign, style = LEVELS[finding.level]
+    text = Text.assemble((sign, style), " ", finding.text)
+    details: Sequence[str] = [part for part in (finding.place, finding.advice) if part]
+    for part in details:
+        text.append(f"\n  {part}", "dim")
+    return text
