@@ -20,6 +20,7 @@ LAYERS = [
     "system",
     "loop",
     "running",
+    "files",
     "bridge",
     "see",
     "testing",

@@ -5,6 +5,7 @@ import sys
 from plait.bridge import BackgroundFuture, Portal, background
 from plait.engine.choice import EngineReport
 from plait.engine.errors import EngineUnavailable
+from plait.files import open
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
 from plait.see.watchdog import Block, Suspicion, Watchdog, watchdog
@@ -22,6 +23,7 @@ __all__ = [
     "background",
     "install",
     "new_event_loop",
+    "open",
     "run",
     "watchdog",
 ]

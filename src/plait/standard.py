@@ -11,6 +11,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import weakref
 from asyncio import (
     base_events,
@@ -22,6 +23,7 @@ from asyncio import (
     events,
     format_helpers,
     futures,
+    protocols,
     runners,
     selector_events,
     sslproto,
@@ -43,8 +45,17 @@ format_callback_source = format_helpers._format_callback_source
 extract_stack = format_helpers.extract_stack
 format_handle = base_events._format_handle
 
+# 3.14 and newer: what call_soon_threadsafe() returns, whose cancel() waits in other threads for a callback that runs.
+ThreadSafeHandleFace: Any = getattr(events, "_ThreadSafeHandle", None)
+
 # Marks coroutines that debug mode tracks; also true for Cython's coroutines.
 iscoroutine = coroutines.iscoroutine
+
+# Bytes that were received before their protocol was replaced by one with a buffer of its own.
+feed_buffered_protocol = protocols._feed_data_to_buffered_proto
+
+# What must happen before the interpreter joins its threads at exit; atexit comes too late for that. As concurrent.futures does it.
+at_thread_shutdown = threading._register_atexit
 
 # A loop is "running" in a thread when the standard library says so.
 set_running_loop = events._set_running_loop
@@ -139,6 +150,7 @@ class WritePipeTransport(unix_events._UnixWritePipeTransport):  # type: ignore[m
 class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
     """asyncio's transport of a child process; the loop tells it the exit status by `process_exited`."""
 
+    _closed: bool
     _proc: "subprocess.Popen[bytes]"
     _exit_waiters: Any
     _loop: Any
@@ -162,6 +174,19 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         if self._loop is not None and self._loop.is_closed():
             self._pipes = {}
         super().close()
+
+    async def _connect_pipes(self, waiter: Any) -> None:
+        """Where its start is cancelled or fails, all pipes are closed. Before 3.15 those were forgotten that were connected after close(),
+        which a grandchild keeps open, and those that were not connected yet.
+        """
+        await super()._connect_pipes(waiter)
+        if waiter.cancelled() or waiter.exception() is not None or self._closed:
+            for protocol in self._pipes.values():
+                if protocol is not None:
+                    protocol.pipe.close()
+            for file in (self._proc.stdin, self._proc.stdout, self._proc.stderr):
+                if file is not None:
+                    file.close()
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":

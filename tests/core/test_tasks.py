@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import gc
 import io
 import logging
@@ -10,6 +11,9 @@ import types
 import weakref
 
 import pytest
+
+import plait
+from plait.core.tasks import Task
 
 VERSION = sys.version_info
 
@@ -450,3 +454,14 @@ def test_an_exception_that_nobody_retrieved_is_said(loop, caplog):
         loop.run_until_complete(main())
     assert "Task exception was never retrieved" in caplog.text
     assert "lost" in caplog.text
+
+
+def test_no_task_begins_on_a_closed_loop(engine):
+    """Neither by the loop nor by the class: nobody would ever run it."""
+    loop = plait.new_event_loop(engine=engine)
+    loop.close()
+    for make in (loop.create_task, functools.partial(Task, loop=loop)):
+        coroutine = value(1)
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            make(coroutine)
+        coroutine.close()

@@ -7,6 +7,7 @@ import math
 import os
 import random
 import socket
+import sys
 import threading
 import time
 
@@ -301,6 +302,51 @@ def test_a_closed_loop_refuses_work_and_close_is_idempotent(engine):
     for call in (lambda: loop.call_soon(print), lambda: loop.call_later(1, print), loop.run_forever):
         with pytest.raises(RuntimeError, match="Event loop is closed"):
             call()
+
+
+def test_a_callback_that_runs_is_waited_for_where_it_is_cancelled_in_another_thread(loop):
+    """From Python 3.14 on: after cancel() nothing of it happens any more. Before, cancel() comes back at once, as with asyncio."""
+    waits = sys.version_info >= (3, 14)
+    entered, cancelling, cancelled = threading.Event(), threading.Event(), threading.Event()
+    seen = []
+
+    def callback():
+        entered.set()
+        cancelling.wait(30)
+        if waits:
+            for _ in range(1000):  # every chance for a cancel() that does not wait
+                time.sleep(0)
+        else:
+            cancelled.wait(30)
+        seen.append("ran")
+
+    def other_thread():
+        entered.wait(30)
+        cancelling.set()
+        handle.cancel()
+        seen.append("cancelled")
+        cancelled.set()
+
+    handle = loop.call_soon_threadsafe(callback)
+    assert isinstance(handle, asyncio.Handle)
+    thread = threading.Thread(target=other_thread)
+    thread.start()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    thread.join()
+    assert (["ran", "cancelled"] if waits else ["cancelled", "ran"]) == seen
+    assert handle.cancelled()
+
+
+def test_a_handle_cancelled_in_another_thread_before_its_turn_does_not_run(loop):
+    handle = loop.call_soon_threadsafe(pytest.fail, "it was cancelled")
+    thread = threading.Thread(target=handle.cancel)
+    thread.start()
+    thread.join()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert handle.cancelled()
+    assert "<Handle cancelled>" == repr(handle)
 
 
 def test_a_running_loop_can_be_neither_run_nor_closed(run, loop):

@@ -12,11 +12,17 @@ static inline long long plait_now_ns(void) {
     return (long long)now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-/* callback(*args) without building a frame of arguments: the tuple's items are the vector. New reference or NULL. */
-static inline PyObject *plait_call(PyObject *callback, PyObject *args) {
+/* context.run(callback, *args) without building a frame of arguments: the tuple's items are the vector. 0 with an exception set. */
+static inline int plait_call(PyObject *context, PyObject *callback, PyObject *args) {
     Py_ssize_t count = PyTuple_GET_SIZE(args);
-    if (count == 0) return PyObject_CallNoArgs(callback);
-    return PyObject_Vectorcall(callback, &PyTuple_GET_ITEM(args, 0), (size_t)count, NULL);
+    PyObject *result;
+    if (PyContext_Enter(context) < 0) return 0;
+    result = count == 0 ? PyObject_CallNoArgs(callback)
+                        : PyObject_Vectorcall(callback, &PyTuple_GET_ITEM(args, 0), (size_t)count, NULL);
+    if (PyContext_Exit(context) < 0) Py_CLEAR(result);
+    if (result == NULL) return 0;
+    Py_DECREF(result);
+    return 1;
 }
 
 /* The exception being raised, taken out of the thread state with its traceback in place. New reference. */
@@ -64,11 +70,29 @@ static inline PySendResult plait_throw(PyObject *coro, PyObject *exception, PyOb
     return PYGEN_RETURN;
 }
 
-/* What `await` uses of a type: the iterator, and its step that hands over results without a StopIteration (am_send, from 3.10). */
-static inline void plait_set_await(PyTypeObject *type, unaryfunc await, sendfunc send) {
+/* What `await` uses of a type: the iterator, and its step: up to 3.11 am_send, which hands results over without a StopIteration,
+   from 3.12 tp_iternext. Tasks and asyncio's own C code ask for am_send everywhere. */
+static inline void plait_set_await(PyTypeObject *type, unaryfunc await, sendfunc send, unaryfunc next) {
     type->tp_as_async->am_await = await;
     type->tp_as_async->am_send = send;
+    type->tp_iternext = next;
     PyType_Modified(type);
+}
+
+/* The end of an iteration with this result, as tp_iternext tells it: None needs no exception. Steals the reference. Returns NULL. */
+static inline PyObject *plait_stop_iteration(PyObject *result) {
+    if (PyTuple_Check(result) || PyExceptionInstance_Check(result)) {
+        /* PyErr_SetObject would take these for the arguments, or for the exception itself. */
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+        if (stop != NULL) {
+            PyErr_SetObject(PyExc_StopIteration, stop);
+            Py_DECREF(stop);
+        }
+    } else if (result != Py_None) {
+        PyErr_SetObject(PyExc_StopIteration, result);
+    }
+    Py_DECREF(result);
+    return NULL;
 }
 
 #endif

@@ -6,6 +6,8 @@ ctypedef PyObject* PyObjectPointer
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
     int PyErr_CheckSignals() except -1
+    void PyObject_GC_Track(object o) noexcept
+    Py_ssize_t Py_REFCNT(object o) noexcept
     ctypedef enum PySendResult:
         PYGEN_RETURN
         PYGEN_ERROR
@@ -20,13 +22,19 @@ cdef extern from "Python.h":
 
 cdef extern from "capi.h":
     long long plait_now_ns() noexcept nogil
-    object plait_call(object callback, tuple args)
+    bint plait_call(object context, object callback, tuple args) noexcept
     object plait_fetch_exception() noexcept
     void plait_raise(object exception, object traceback) noexcept
     void plait_set_traceback(object exception, object traceback) noexcept
     PySendResult plait_throw(object coro, object exception, object throw_name, PyObject** result) noexcept
     ctypedef PyObject* (*unaryfunc)(PyObject*) noexcept
-    void plait_set_await(PyTypeObject* type, unaryfunc await_, sendfunc send) noexcept
+    void plait_set_await(PyTypeObject* type, unaryfunc await_, sendfunc send, unaryfunc next) noexcept
+    PyObject* plait_stop_iteration(PyObject* result) noexcept
+
+cdef extern from "reuse.h":
+    ctypedef void (*destructor)(PyObject*) noexcept
+    void plait_reuse(PyTypeObject* type, destructor dealloc, bint hidden) noexcept
+    void plait_drop(PyObject* object, PyTypeObject* type, bint finalize) noexcept
 
 cdef extern from "sys/epoll.h":
     const unsigned int EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP

@@ -1,4 +1,5 @@
 from plait.core.ready cimport Runnable, Scheduler
+from plait.engine.contract cimport Operation
 
 cdef enum State:
     PENDING
@@ -33,6 +34,9 @@ cdef class Future(Runnable):
     cdef int report_unretrieved(self) except -1
     cdef int begin_await(self) except -1
     cdef int check_ready(self) except -1
+
+cdef class OperationFuture(Future):
+    cdef Operation operation                 # None once it has completed, or was abandoned
 
 cdef class FutureIterator:
     cdef Future future

@@ -20,10 +20,14 @@ from cython.cimports.plait.core.cpython import (
     PyContext_CopyCurrent,
     PyObjectPointer,
     PySendResult,
+    plait_drop,
     plait_raise,
+    plait_reuse,
     plait_set_await,
+    plait_stop_iteration,
 )
 from cython.cimports.plait.core.handles import Handle
+from cython.cimports.plait.engine.contract import Operation
 
 from plait.standard import extract_stack, future_repr, replace_awaited_by
 
@@ -327,6 +331,19 @@ class Future:
         return 0
 
 
+class OperationFuture(Future):
+    """The result of something that the kernel or a worker does. Cancelled, it says so to the operation, which comes to its end later."""
+
+    def finish_cancelled(self, message):
+        if not Future.finish_cancelled(self, message):
+            return False
+        operation: Operation = self.operation
+        if operation is not None:
+            self.operation = None
+            operation.abandon()
+        return True
+
+
 class FutureIterator:
     """The generator-like object that asyncio.Future.__await__() gives."""
 
@@ -452,4 +469,22 @@ def future_send(
     return PYGEN_ERROR
 
 
-plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_await, future_send)
+@cython.cfunc
+@cython.exceptval(check=False)
+def future_next(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
+    """tp_iternext of Future: the same step for `await` from 3.12 on."""
+    result: cython.pointer(PyObject) = cython.NULL
+    if future_send(iterator, cython.NULL, cython.address(result)) == PYGEN_RETURN:
+        return plait_stop_iteration(result)
+    return result
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def future_dealloc(future: cython.pointer(PyObject)) -> cython.void:
+    """tp_dealloc of Future: __del__ only if it would report something. No reference is taken, for there is none any more."""
+    plait_drop(future, cython.cast(cython.pointer(PyTypeObject), Future), cython.cast(Future, future).log_traceback)
+
+
+plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_await, future_send, future_next)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Future), future_dealloc, False)

@@ -11,6 +11,9 @@ cdef class Handle(Runnable):
     cdef int trace(self) except -1
     cdef int failed(self, object exc) except -1
 
+cdef class ThreadSafeHandle(Handle):
+    cdef object lock               # held while the callback runs
+
 cdef class TimerHeap
 
 cdef class TimerHandle(Handle):

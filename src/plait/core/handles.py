@@ -1,20 +1,22 @@
 """Handles: a callback with its arguments and context, ready now or at a time; and the heap of those that wait for their time."""
 
 import sys
+import threading
 from asyncio import Handle as AsyncioHandle
 from asyncio import TimerHandle as AsyncioTimerHandle
 
 import cython
+from cython.cimports.cpython.object import PyTypeObject
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.plait.core.cpython import (
     PyContext_CopyCurrent,
-    PyContext_Enter,
-    PyContext_Exit,
     plait_call,
+    plait_fetch_exception,
+    plait_reuse,
 )
 
-from plait.standard import extract_stack, format_callback_source
+from plait.standard import ThreadSafeHandleFace, extract_stack, format_callback_source
 
 
 class Handle:
@@ -29,6 +31,9 @@ class Handle:
         self._callback = callback
         self._args = args
         self._context = PyContext_CopyCurrent() if context is None else context
+        # In the ring or the heap it is alive whatever the collector finds, and most are never held by anybody else: then a hundred
+        # thousand that wait cost a collection nothing.
+        self.unknown = True
         return 0
 
     def trace(self):
@@ -41,18 +46,11 @@ class Handle:
             return 0
         callback = self._callback
         args: tuple = self._args
-        failure = None
-        PyContext_Enter(self._context)
-        try:
-            plait_call(callback, args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            failure = exc
-        finally:
-            PyContext_Exit(self._context)
-        if failure is not None:
-            # Outside, for from 3.12 on the exception handler is called in the handle's context, which cannot be entered twice.
+        if not plait_call(self._context, callback, args):
+            # Outside the context, for from 3.12 on the exception handler is called in it, and it cannot be entered twice.
+            failure = plait_fetch_exception()
+            if isinstance(failure, (SystemExit, KeyboardInterrupt)):
+                raise failure
             self.failed(failure)
         return 0
 
@@ -60,6 +58,7 @@ class Handle:
         self.run()
 
     def failed(self, exc):
+        self.make_known()
         source = format_callback_source(self._callback, self._args)
         context = {"message": f"Exception in callback {source}", "exception": exc, "handle": self}
         if self._source_traceback:
@@ -99,6 +98,33 @@ class Handle:
         return f"<{' '.join(self._repr_info())}>"
 
 
+class ThreadSafeHandle(Handle):
+    """What call_soon_threadsafe() returns from Python 3.14 on: after cancel(), in whatever thread, the callback does not run, nor does
+    it go on; a callback that runs just then is waited for.
+    """
+
+    def __cinit__(self):
+        self.lock = threading.RLock()
+
+    @property
+    def __class__(self):
+        return ThreadSafeHandleFace
+
+    def run(self):
+        with self.lock:
+            Handle.run(self)
+        return 0
+
+    def cancel(self):
+        """Do not run it; waits while it runs. Idempotent; in any thread."""
+        with self.lock:
+            Handle.cancel(self)
+
+    def cancelled(self):
+        with self.lock:
+            return self._cancelled
+
+
 class TimerHandle(Handle):
     """What call_later() and call_at() return. An instance of asyncio.TimerHandle by isinstance()."""
 
@@ -125,6 +151,7 @@ class TimerHandle(Handle):
         """Take it out of the heap at once. Idempotent; only in the loop's thread."""
         if self.place >= 0:
             self.heap.remove(self)
+            self.make_known()
         Handle.cancel(self)
 
     def _repr_info(self):
@@ -261,6 +288,7 @@ class TimerHeap:
             timer: TimerHandle = cython.cast(TimerHandle, self.entries[self.start + self.count].timer)
             timer.place = -1
             Py_DECREF(timer)
+            timer.make_known()
         self.start = 0
         return 0
 
@@ -289,3 +317,7 @@ class TimerHeap:
             place = child
             child = 2 * place - self.start + 1
         self.put(place, entry)
+
+
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Handle), cython.NULL, True)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), TimerHandle), cython.NULL, True)

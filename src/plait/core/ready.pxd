@@ -2,7 +2,9 @@ from plait.engine.contract cimport Engine
 
 cdef class Runnable:
     cdef bint queued                          # stands in the ready ring or among the deferred
+    cdef bint unknown                         # to the garbage collector: only the loop holds it, see Handle.setup()
     cdef int run(self) except -1
+    cdef void make_known(self) noexcept
 
 cdef class Scheduler:
     cdef Engine engine                        # None until the loop first runs; replaced when it moves to another thread

@@ -7,7 +7,7 @@ more to read. The turn takes from the head as many as stood there when it began.
 import cython
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import calloc, free, malloc
-from cython.cimports.plait.core.cpython import PyThread_get_thread_ident
+from cython.cimports.plait.core.cpython import Py_REFCNT, PyObject_GC_Track, PyThread_get_thread_ident
 
 RECEIVE_SIZE = cython.declare(cython.size_t, 256 * 1024)
 INITIAL_SLOTS = cython.declare(cython.uint, 256)
@@ -18,6 +18,12 @@ class Runnable:
 
     def run(self):
         return 0
+
+    def make_known(self):
+        """Let the garbage collector see it: somebody else than the loop holds it, and may be held by it in turn."""
+        if self.unknown:
+            self.unknown = False
+            PyObject_GC_Track(self)
 
 
 class Scheduler:
@@ -68,6 +74,8 @@ class Scheduler:
         self.head = (self.head + 1) & self.mask
         self.count -= 1
         Py_DECREF(runnable)  # the ring's reference; `runnable` holds its own
+        if runnable.unknown and Py_REFCNT(runnable) > 1:
+            runnable.make_known()
         return runnable
 
     def defer(self, runnable):

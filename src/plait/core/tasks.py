@@ -11,7 +11,7 @@ from contextvars import Context
 from types import GenericAlias
 
 import cython
-from cython.cimports.cpython.object import PyObject
+from cython.cimports.cpython.object import PyObject, PyTypeObject
 from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.plait.core.cpython import (
     PYGEN_ERROR,
@@ -23,7 +23,9 @@ from cython.cimports.plait.core.cpython import (
     PyGen_CheckExact,
     PyIter_Send,
     PySendResult,
+    plait_drop,
     plait_fetch_exception,
+    plait_reuse,
     plait_set_traceback,
     plait_throw,
 )
@@ -33,7 +35,7 @@ from cython.cimports.plait.core.current import (
     plait_leave_task,
     plait_switch_task,
 )
-from cython.cimports.plait.core.futures import State
+from cython.cimports.plait.core.futures import OperationFuture, State
 
 from plait.standard import iscoroutine, task_get_stack, task_print_stack, task_repr
 
@@ -51,7 +53,7 @@ plait_current_init()
 @cython.inline
 def is_ours(future) -> cython.bint:
     """Whether it is woken without a call; a subclass may have methods of its own for that."""
-    return type(future) is Future or type(future) is Task
+    return type(future) is Future or type(future) is Task or type(future) is OperationFuture
 
 
 class Task(Future):
@@ -64,7 +66,10 @@ class Task(Future):
         return AsyncioTask
 
     def __init__(self, coro, *, loop=None, name=None, context=None, eager_start=False):
-        self.start(get_event_loop() if loop is None else loop, coro, name, context, eager_start)
+        scheduler: Scheduler = get_event_loop() if loop is None else loop
+        if scheduler._closed:
+            raise RuntimeError("Event loop is closed")
+        self.start(scheduler, coro, name, context, eager_start)
 
     def start(self, loop, coro, name, context, eagerly):
         global names_given
@@ -350,3 +355,17 @@ def live_tasks(loop: Scheduler) -> list:
         found.append(cython.cast(Task, entry))
         entry = cython.cast(Task, entry).next
     return found
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def task_dealloc(task: cython.pointer(PyObject)) -> cython.void:
+    """tp_dealloc of Task; a task that has ended and whose exception, if any, was asked for has nothing to report."""
+    plait_drop(
+        task,
+        cython.cast(cython.pointer(PyTypeObject), Task),
+        cython.cast(Task, task).linked or cython.cast(Task, task).log_traceback,
+    )
+
+
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Task), task_dealloc, False)

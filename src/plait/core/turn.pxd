@@ -9,8 +9,10 @@ cdef class Core(Scheduler):
     cdef public object _task_factory
     cdef public double slow_callback_duration
     cdef Handle handle(self, object callback, tuple args, object context)
+    cdef Handle prepare(self, Handle handle, object callback, tuple args, object context)
     cdef TimerHandle timer(self, double when_s, object callback, tuple args, object context)
     cdef int turn(self) except -1
+    cdef int leave_task(self) except -1
     cdef int run_ready(self, unsigned int count) except -1
     cdef int run_slowly(self, Runnable runnable) except -1
     cdef int check_callback(self, object callback) except -1

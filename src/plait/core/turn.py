@@ -19,16 +19,18 @@ from cython.cimports.libc.math import ceil
 from cython.cimports.plait.core.cpython import PyErr_CheckSignals, PyThread_get_thread_ident, plait_now_ns
 from cython.cimports.plait.core.current import plait_current_init, plait_leave_task
 from cython.cimports.plait.core.futures import Future
-from cython.cimports.plait.core.handles import Handle, TimerHandle, TimerHeap
+from cython.cimports.plait.core.handles import Handle, ThreadSafeHandle, TimerHandle, TimerHeap
 from cython.cimports.plait.core.ready import Runnable
 from cython.cimports.plait.core.tasks import Task, live_tasks
 from cython.cimports.plait.core.watches import Watch
 from cython.cimports.plait.engine.contract import Engine
 
-from plait.standard import format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
+from plait.standard import ThreadSafeHandleFace, format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
 
 NS = cython.declare(cython.double, 1e9)
 NS_MAX = cython.declare(cython.longlong, 2**63 - 1)
+# From 3.14 on a handle of call_soon_threadsafe() can be cancelled in other threads.
+CANCEL_WAITS = cython.declare(cython.bint, ThreadSafeHandleFace is not None)
 logger = getLogger("asyncio")
 plait_current_init()
 
@@ -99,9 +101,7 @@ class Core:
                 if self._stopping:
                     break
         finally:
-            if self.task_is_current:
-                self.task_is_current = False
-                plait_leave_task(self)
+            self.leave_task()
             self._stopping = False
             self.thread = 0
             self._thread_id = None
@@ -148,10 +148,12 @@ class Core:
         self.turns += 1
         if self.count or self._stopping or self.deferred:  # deferred: left over by a turn that an exit ended
             if self.engine.pending():
+                self.leave_task()
                 self.engine.wait(0)
             # A busy loop of C callables alone would never come to where Python looks for Ctrl-C.
             PyErr_CheckSignals()
         else:
+            self.leave_task()
             if self.timers.count:
                 timeout_ns = self.timers.first_ns() - plait_now_ns()
                 if timeout_ns < 0:
@@ -161,7 +163,18 @@ class Core:
             self.timers.fire(self, plait_now_ns())
         self.run_ready(self.count)
         if self.deferred:
+            self.leave_task()
             self.run_deferred()
+        return 0
+
+    def leave_task(self):
+        """Before anything runs that is not a Task of ours: it must see no current task, and a standard Task finds none when it steps.
+
+        Not before: from one task to the next it is one store, and often there is nothing else in a turn.
+        """
+        if self.task_is_current:
+            self.task_is_current = False
+            plait_leave_task(self)
         return 0
 
     def run_ready(self, count):
@@ -172,10 +185,8 @@ class Core:
                 while count:
                     count -= 1
                     runnable = self.pop()
-                    if self.task_is_current and type(runnable) is not Task:
-                        # A standard Task must find no current task when it steps, and a callback must see none.
-                        self.task_is_current = False
-                        plait_leave_task(self)
+                    if type(runnable) is not Task:
+                        self.leave_task()
                     if self._debug:
                         self.run_slowly(runnable)
                     else:
@@ -186,9 +197,6 @@ class Core:
                 self.call_exception_handler(
                     {"message": f"Exception in callback {runnable!r}", "exception": exc, "handle": runnable}
                 )
-        if self.task_is_current:
-            self.task_is_current = False
-            plait_leave_task(self)
         return 0
 
     def run_slowly(self, runnable):
@@ -210,8 +218,11 @@ class Core:
         return 0
 
     def handle(self, callback, args, context):
-        self.check_closed()
         handle: Handle = Handle.__new__(Handle)
+        return self.prepare(handle, callback, args, context)
+
+    def prepare(self, handle, callback, args, context):
+        self.check_closed()
         handle.setup(self, callback, args, context)
         if self._debug:
             self.check_callback(callback)
@@ -233,7 +244,8 @@ class Core:
 
     def call_soon_threadsafe(self, callback, /, *args, context=None):
         """call_soon() for any thread and for signal handlers; wakes a loop that sleeps."""
-        handle: Handle = self.handle(callback, args, context)
+        handle: Handle = ThreadSafeHandle.__new__(ThreadSafeHandle) if CANCEL_WAITS else Handle.__new__(Handle)
+        self.prepare(handle, callback, args, context)
         self.push_threadsafe(handle)
         return handle
 
@@ -332,6 +344,7 @@ class Core:
     def begin_watch(self, fileobj, handle, reading):
         """Watch in one direction, in place of who did before. Where the engine refuses, all stays as it was."""
         self.check_thread()
+        handle.make_known()
         watch: Watch = self.watch_of(fileobj)
         reader, writer = watch.reader, watch.writer
         if reading:

@@ -3,7 +3,9 @@
 cdef class Operation:
     cdef Engine engine              # the engine that holds it, None before the first and after the last completion
     cdef unsigned int slot          # its place in the engine's slot table; the engine's own
+    cdef unsigned int entry         # the number of its submission; the engine's own
     cdef int complete(self, int result, unsigned int flags) except -1
+    cdef int abandon(self) except -1
 
 cdef class Source:
     cdef readonly int fd            # the descriptor that is waited for; the source's owner closes it, after disarm
@@ -26,6 +28,7 @@ cdef class Engine:
     cdef readonly unsigned long long enters     # system calls that waited or looked, for tests and for the report
     cdef unsigned long long told    # completions and events handed out, whoever got them: moves as long as a wait goes on
     cdef readonly bint sends        # submit_send() works here; known once it is open
+    cdef readonly bint receives     # submit_receive() works here; known once it is open
     cdef volatile bint sleeping     # true only while the thread is (about to be) blocked in the kernel
     cpdef int open(self) except -1
     cpdef int close(self) except -1
@@ -38,6 +41,11 @@ cdef class Engine:
     cpdef int wake(self) noexcept
     cpdef int adopt(self, Engine other) except -1
     cdef int submit_send(self, Operation operation, int fd, const char* data, unsigned int size) except -1
+    cdef int submit_receive(self, Operation operation, int fd) except -1
+    cdef const char* received(self, unsigned int flags) noexcept
+    cdef Py_ssize_t receive_size(self) noexcept
+    cdef int cancel(self, Operation operation) except -1
+    cdef bint submitted(self, Operation operation) noexcept
     cdef int check_open(self) except -1
     cdef int remember(self, Source source, unsigned int events, bint level) except -1
     cdef bint drop(self, Source source) except -1

@@ -41,6 +41,10 @@ class Operation:
         """Called once per completion, in the loop's thread: `result` is the call's return value or -errno."""
         return 0
 
+    def abandon(self):
+        """Called when nobody waits for the result any more; the last completion still comes."""
+        return 0
+
 
 class Source:
     """A descriptor that is waited for. Subclasses implement `ready`."""
@@ -114,6 +118,30 @@ class Engine:
         The operation keeps `data` alive. The descriptor must not be closed before the submission: `flush` makes sure of that.
         """
         raise NotImplementedError
+
+    def submit_receive(self, operation, fd):
+        """Receive on a stream socket until it ends, fails or is cancelled, only where `receives` is true.
+
+        Each completion has recv(2)'s count or -errno; `received` gives its bytes until `complete` returns. The last one finds
+        `operation.engine` None: 0 at the end of the stream, -ENOBUFS when too much came at once, -ECANCELED also when the
+        engine was closed. The descriptor must not be closed before `submitted` is true.
+        """
+        raise NotImplementedError
+
+    def received(self, flags):
+        return cython.NULL
+
+    def receive_size(self):
+        """The most that one completion of a receive brings, in bytes."""
+        return 0
+
+    def cancel(self, operation):
+        """Ask the kernel to end it early. Its last completion comes in any case, as -ECANCELED or with what it did after all."""
+        raise NotImplementedError
+
+    def submitted(self, operation):
+        """Whether the kernel has the operation: what its descriptor's number stands for no longer matters."""
+        return True
 
     def check_open(self):
         if self.is_open:

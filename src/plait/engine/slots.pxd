@@ -6,6 +6,7 @@ ctypedef enum Kind:
     FREE = 0
     SOURCE = 1
     OPERATION = 2
+    RECEIVE = 3
 
 cdef struct Slot:
     void* owner                     # the Source (borrowed) or Operation (held by the slot); NULL when nobody cares any more

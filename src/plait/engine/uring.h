@@ -31,10 +31,15 @@
 #define IORING_SETUP_DEFER_TASKRUN (1U << 13) /* 6.1: completions are made when we ask, not when they interrupt */
 #endif
 
+#ifndef IORING_RECV_MULTISHOT
+#define IORING_RECV_MULTISHOT (1U << 1) /* 6.0 */
+#endif
+
 /* NODROP and EXT_ARG (5.11) are what the engine stands on; SINGLE_MMAP (5.4) comes with them. */
 #define PLAIT_FEATURES_NEEDED (IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG)
 
 #define PLAIT_OPCODES_MAX 256
+#define PLAIT_REGISTER_PBUF_RING 22 /* 5.19 */
 
 struct plait_ring {
     int fd;
@@ -47,6 +52,20 @@ struct plait_ring {
     struct io_uring_cqe *cqes;
     void *rings;
     size_t rings_size, sqes_size;
+};
+
+/* Buffers that receives take in order and that come back in any order: struct io_uring_buf_ring (5.19), whose tail stands in the
+   first entry's last two bytes. */
+struct plait_buffer {
+    uint64_t address;
+    uint32_t length;
+    uint16_t id, tail;
+};
+struct plait_buffers {
+    struct plait_buffer *entries; /* NULL: there are none */
+    char *memory;
+    unsigned count, size;
+    uint16_t tail;
 };
 
 static inline void plait_ring_init(struct plait_ring *ring)
@@ -220,6 +239,81 @@ static inline int plait_ring_probe(struct plait_ring *ring, unsigned char *suppo
             supported[i] = (probe->ops[i].flags & IO_URING_OP_SUPPORTED) != 0;
     free(probe);
     return result;
+}
+
+static inline char *plait_buffers_at(struct plait_buffers *buffers, unsigned id)
+{
+    return buffers->memory + (size_t)id * buffers->size;
+}
+
+/* The kernel may receive into this one again. */
+static inline void plait_buffers_give(struct plait_buffers *buffers, unsigned id)
+{
+    struct plait_buffer *entry = &buffers->entries[buffers->tail++ & (buffers->count - 1)];
+    entry->address = (uint64_t)(uintptr_t)plait_buffers_at(buffers, id);
+    entry->length = buffers->size;
+    entry->id = (uint16_t)id;
+    __atomic_store_n(&buffers->entries[0].tail, buffers->tail, __ATOMIC_RELEASE);
+}
+
+/* Make `count` buffers (a power of two) of `size` bytes known to the ring as group 0. */
+static inline int plait_buffers_open(struct plait_buffers *buffers, struct plait_ring *ring, unsigned count, unsigned size)
+{
+    struct { uint64_t address; uint32_t entries; uint16_t group, flags; uint64_t reserved[3]; } registration;
+    size_t length = count * sizeof *buffers->entries;
+    void *entries = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned i;
+    int result = 0;
+
+    memset(buffers, 0, sizeof *buffers);
+    if (entries == MAP_FAILED)
+        return -errno;
+    memset(&registration, 0, sizeof registration);
+    registration.address = (uint64_t)(uintptr_t)entries;
+    registration.entries = count;
+    buffers->memory = (char *)malloc((size_t)count * size);
+    if (!buffers->memory)
+        result = -ENOMEM;
+    /* The kernel has the page pinned; a child of a fork gets none of it. */
+    else if (madvise(entries, length, MADV_DONTFORK) < 0
+             || syscall(__NR_io_uring_register, ring->fd, PLAIT_REGISTER_PBUF_RING, &registration, 1) < 0)
+        result = -errno;
+    if (result < 0) {
+        munmap(entries, length);
+        free(buffers->memory);
+        buffers->memory = NULL;
+        return result;
+    }
+    buffers->entries = (struct plait_buffer *)entries;
+    buffers->count = count;
+    buffers->size = size;
+    for (i = 0; i < count; i++)
+        plait_buffers_give(buffers, i);
+    return 0;
+}
+
+/* After the ring is gone and nothing receives any more. `inherited`: in the child of a fork, which has the memory only. */
+static inline void plait_buffers_close(struct plait_buffers *buffers, int inherited)
+{
+    if (buffers->entries && !inherited)
+        munmap(buffers->entries, buffers->count * sizeof *buffers->entries);
+    free(buffers->memory);
+    memset(buffers, 0, sizeof *buffers);
+}
+
+/* Receive into provided buffers, one completion each time something arrives, until it ends or is cancelled. */
+static inline void plait_prepare_receive(struct io_uring_sqe *sqe, int fd)
+{
+    sqe->opcode = IORING_OP_RECV;
+    sqe->fd = fd;
+    sqe->ioprio = IORING_RECV_MULTISHOT;
+    sqe->flags = IOSQE_BUFFER_SELECT; /* of group 0 */
+}
+
+/* Whether the kernel has not yet taken the entry that was number `at`. */
+static inline int plait_ring_holds(struct plait_ring *ring, unsigned at)
+{
+    return (int)(at - __atomic_load_n(ring->sq_khead, __ATOMIC_ACQUIRE)) >= 0;
 }
 
 /* Tell each change of readiness of `fd`, until cancelled: with multishot the kernel polls edge-triggered (5.13). */

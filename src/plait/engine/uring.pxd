@@ -37,10 +37,19 @@ cdef extern from "uring.h" nogil:
         unsigned int features
         unsigned int sq_entries
         unsigned int cq_entries
+        unsigned int sq_tail
+    struct plait_buffers:
+        void* entries
+        char* memory
+        unsigned int count
+        unsigned int size
     enum:
+        IORING_CQE_F_BUFFER
         IORING_CQE_F_MORE
+        IORING_CQE_BUFFER_SHIFT
         IORING_FEAT_CQE_SKIP
         IORING_OP_NOP
+        IORING_OP_RECV
         IORING_OP_SEND
         IORING_SETUP_SUBMIT_ALL
         IORING_SETUP_TASKRUN_FLAG
@@ -58,12 +67,19 @@ cdef extern from "uring.h" nogil:
     unsigned int plait_ring_reap(plait_ring* ring, io_uring_cqe* into, unsigned int room)
     int plait_ring_enter(plait_ring* ring, unsigned int least, long long timeout_ns)
     int plait_ring_probe(plait_ring* ring, unsigned char* supported)
+    char* plait_buffers_at(plait_buffers* buffers, unsigned int id)
+    void plait_buffers_give(plait_buffers* buffers, unsigned int id)
+    int plait_buffers_open(plait_buffers* buffers, plait_ring* ring, unsigned int count, unsigned int size)
+    void plait_buffers_close(plait_buffers* buffers, bint inherited)
+    bint plait_ring_holds(plait_ring* ring, unsigned int at)
+    void plait_prepare_receive(io_uring_sqe* sqe, int fd)
     void plait_prepare_watch(io_uring_sqe* sqe, int fd, unsigned int events, unsigned long long key)
     void plait_prepare_look(io_uring_sqe* sqe, int fd, unsigned int events, unsigned long long key)
     void plait_prepare_cancel(io_uring_sqe* sqe, unsigned long long target, unsigned long long key, bint quiet)
 
 cdef class UringEngine(Engine):
     cdef plait_ring ring
+    cdef plait_buffers buffers              # that receives of any stream take, and that come back when they are told
     cdef readonly unsigned int entries, completions, flags      # what is asked of io_uring_setup
     cdef int thread                         # that opened it (gettid); with SINGLE_ISSUER the kernel refuses all others
     cdef int wake_fd
@@ -72,7 +88,7 @@ cdef class UringEngine(Engine):
     cdef bint nested_armed
     cdef epoll_event* nested_batch
     cdef Slots slots
-    cdef readonly unsigned int operations_in_flight
+    cdef readonly unsigned int operations_in_flight     # receives do not count: they last as long as their streams
     cdef io_uring_cqe* batch                # completions taken from the ring; [position, count) is not told yet
     cdef unsigned int position, count, room
     cdef bint closing               # completions are gathered for the last time; nothing is armed again
@@ -82,7 +98,6 @@ cdef class UringEngine(Engine):
     # For operations: prepare() gives the entry, which the caller fills in (all but user_data) before anything else is asked of
     # the engine; the engine then holds the operation until its last completion.
     cdef io_uring_sqe* prepare(self, Operation operation) except NULL
-    cdef int cancel(self, Operation operation) except -1
     cdef bint supports(self, unsigned char opcode) noexcept
 
     cdef int rearm(self, Source source) except -1
@@ -91,6 +106,7 @@ cdef class UringEngine(Engine):
     cdef int cancel_all(self) except -1
     cdef int tell_last(self) noexcept
     cdef int let_go(self, bint operations_too) except -1
+    cdef int end_receives(self) except -1
     cdef int close_descriptors(self) noexcept
     cdef io_uring_sqe* entry(self) except NULL
     cdef int watch(self, Source source) except -1
@@ -105,6 +121,7 @@ cdef class UringEngine(Engine):
     cdef int tell(self) except -1
     cdef int tell_source(self, unsigned int index, int result, bint more) except -1
     cdef int tell_operation(self, unsigned int index, int result, unsigned int flags) except -1
+    cdef int tell_last_of(self, Operation operation) noexcept
     cdef int tell_nested(self) except -1
     cdef int tell_own(self, unsigned long long key, int result, bint more) except -1
 

@@ -36,11 +36,14 @@ from cython.cimports.plait.engine.kernel import (
     plait_pollable,
     plait_thread,
 )
-from cython.cimports.plait.engine.slots import OPERATION, SOURCE, Slot, Slots
+from cython.cimports.plait.engine.slots import OPERATION, RECEIVE, SOURCE, Slot, Slots
 from cython.cimports.plait.engine.uring import (
+    IORING_CQE_BUFFER_SHIFT,
+    IORING_CQE_F_BUFFER,
     IORING_CQE_F_MORE,
     IORING_FEAT_CQE_SKIP,
     IORING_OP_NOP,
+    IORING_OP_RECV,
     IORING_OP_SEND,
     IORING_SETUP_DEFER_TASKRUN,
     IORING_SETUP_SINGLE_ISSUER,
@@ -50,13 +53,19 @@ from cython.cimports.plait.engine.uring import (
     MSG_NOSIGNAL,
     io_uring_cqe,
     io_uring_sqe,
+    plait_buffers_at,
+    plait_buffers_close,
+    plait_buffers_give,
+    plait_buffers_open,
     plait_prepare_cancel,
     plait_prepare_look,
+    plait_prepare_receive,
     plait_prepare_watch,
     plait_ring,
     plait_ring_completions,
     plait_ring_enter,
     plait_ring_forget,
+    plait_ring_holds,
     plait_ring_init,
     plait_ring_next,
     plait_ring_probe,
@@ -75,9 +84,12 @@ NESTED = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF0)
 WAKE = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF1)
 CANCEL = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF2)
 NO_SLOT = cython.declare(cython.uint, 0xFFFFFFFF)
-# Events to gather before any is told, as many as epoll gives at once; a wait does not go on gathering for ever.
-BATCH_ENOUGH = cython.declare(cython.uint, 512)
+# Events to gather before any is told: what the kernel makes in one call, and few enough for the provided buffers to suffice.
+BATCH_ENOUGH = cython.declare(cython.uint, 20)
 NESTED_BATCH = cython.declare(cython.int, 64)
+# Provided buffers are used in turn, so all of them must fit in the core's L2 beside the rest (half the speed where they do not).
+BUFFERS = cython.declare(cython.uint, 64)
+BUFFER_SIZE = cython.declare(cython.uint, 16 * 1024)
 
 #: What to ask of io_uring_setup, best first: completions made only when this thread asks for them (6.1), then what every kernel
 #: with io_uring has. COOP_TASKRUN alone was measured slower than plain.
@@ -137,6 +149,7 @@ class UringEngine(Engine):
     def __dealloc__(self):
         # No operation is in flight: each holds its engine. Polls need no memory of ours; the kernel drops them with the ring.
         plait_ring_unmap(cython.address(self.ring))
+        plait_buffers_close(cython.address(self.buffers), False)
         self.close_descriptors()
         free(self.batch)
         free(self.nested_batch)
@@ -149,6 +162,9 @@ class UringEngine(Engine):
             "completions on demand (SINGLE_ISSUER, DEFER_TASKRUN, TASKRUN_FLAG)" if deferred else "plain ring",
             f"{self.entries} submissions, {self.completions} completions",
             f"{sum(self.supported[i] for i in range(256))} operations",
+            f"receives into {BUFFERS} buffers of {BUFFER_SIZE // 1024} KiB"
+            if self.receives
+            else "receives by readiness",
         )
 
     @property
@@ -198,6 +214,12 @@ class UringEngine(Engine):
         self.quiet = self.ring.features & IORING_FEAT_CQE_SKIP != 0
         plait_ring_probe(cython.address(self.ring), self.supported)
         self.sends = self.supported[IORING_OP_SEND] != 0
+        # Multishot receives came with 6.0, and these completions with 6.1.
+        self.receives = (
+            self.flags & IORING_SETUP_DEFER_TASKRUN != 0
+            and self.supported[IORING_OP_RECV] != 0
+            and plait_buffers_open(cython.address(self.buffers), cython.address(self.ring), BUFFERS, BUFFER_SIZE) == 0
+        )
         self.closing = False
         self.watch_wake()
         return 0
@@ -222,9 +244,14 @@ class UringEngine(Engine):
                     self.reap()
                     while self.position < self.count:
                         self.tell_last()
+                    # The kernel ends them with the ring, a moment later, and may write into the buffers until then.
+                    if self.buffers.entries != cython.NULL:
+                        self.buffers.memory = cython.NULL
+                    self.end_receives()
             finally:
                 left = self.operations_in_flight
                 plait_ring_unmap(cython.address(self.ring))
+                plait_buffers_close(cython.address(self.buffers), False)
                 _closed_at = time.monotonic()
                 self.let_go(False)
             if left:
@@ -266,7 +293,7 @@ class UringEngine(Engine):
                     self.slots.release(i)
                     continue
                 self.slots.table[i].owner = cython.NULL
-            elif self.slots.table[i].kind != OPERATION:
+            elif self.slots.table[i].kind != OPERATION and self.slots.table[i].kind != RECEIVE:
                 continue
             plait_prepare_cancel(self.entry(), self.slots.key(i), CANCEL, self.quiet)
         if self.wake_armed:
@@ -275,12 +302,29 @@ class UringEngine(Engine):
             plait_prepare_cancel(self.entry(), NESTED, CANCEL, self.quiet)
         return 0
 
+    def end_receives(self):
+        """Tell the receives that no completion will come, so that their streams receive on another engine."""
+        i: cython.uint
+        for i in range(self.slots.size):
+            if self.slots.table[i].kind == RECEIVE:
+                operation: Operation = cython.cast(Operation, self.slots.table[i].owner)
+                self.slots.release(i)
+                operation.engine = None
+                Py_DECREF(operation)  # taken by prepare(); `operation` holds its own
+                self.tell_last_of(operation)
+        return 0
+
+    def tell_last_of(self, operation):
+        """As tell_last."""
+        operation.complete(-errno.ECANCELED, 0)
+        return 0
+
     def let_go(self, operations_too):
         """Free all slots. Operations keep the reference that their slot held unless told otherwise."""
         i: cython.uint
         operation: Operation
         for i in range(self.slots.size):
-            if self.slots.table[i].kind == OPERATION and operations_too:
+            if (self.slots.table[i].kind == OPERATION or self.slots.table[i].kind == RECEIVE) and operations_too:
                 operation = cython.cast(Operation, self.slots.table[i].owner)
                 operation.engine = None
                 Py_DECREF(operation)  # taken by prepare()
@@ -307,6 +351,7 @@ class UringEngine(Engine):
             self.forgotten = True
             self.sleeping = False
             plait_ring_forget(cython.address(self.ring))
+            plait_buffers_close(cython.address(self.buffers), True)
             self.close_descriptors()
             self.let_go(True)
         return 0
@@ -408,6 +453,7 @@ class UringEngine(Engine):
         if operation.engine is not None:
             raise RuntimeError("the operation is in flight already")
         sqe: cython.pointer(io_uring_sqe) = self.entry()
+        operation.entry = self.ring.sq_tail - 1
         operation.slot = self.slots.take(cython.cast(cython.p_void, operation), OPERATION)
         operation.engine = self
         Py_INCREF(operation)  # given back by tell_operation() with the last completion, or by let_go()
@@ -416,7 +462,6 @@ class UringEngine(Engine):
         return sqe
 
     def cancel(self, operation):
-        """Ask the kernel to end it early. Its completion comes in any case, as ECANCELED or with what it did after all."""
         if operation.engine is self and self.is_open:
             plait_prepare_cancel(self.entry(), self.slots.key(operation.slot), CANCEL, self.quiet)
         return 0
@@ -430,6 +475,21 @@ class UringEngine(Engine):
         # MSG_DONTWAIT: it is done while it is submitted, or says EAGAIN; never later.
         sqe.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
         return 0
+
+    def submit_receive(self, operation, fd):
+        plait_prepare_receive(self.prepare(operation), fd)
+        self.slots.table[operation.slot].kind = RECEIVE
+        self.operations_in_flight -= 1
+        return 0
+
+    def received(self, flags):
+        return plait_buffers_at(cython.address(self.buffers), flags >> IORING_CQE_BUFFER_SHIFT)
+
+    def receive_size(self):
+        return self.buffers.size
+
+    def submitted(self, operation):
+        return operation.engine is not self or not plait_ring_holds(cython.address(self.ring), operation.entry)
 
     def supports(self, opcode):
         return self.supported[opcode] != 0
@@ -587,7 +647,7 @@ class UringEngine(Engine):
             slot = self.slots.find(cqe.user_data)
             if slot == cython.NULL:
                 continue
-            if slot.kind == OPERATION:
+            if slot.kind != SOURCE:
                 told += self.tell_operation(cython.cast(cython.uint, cqe.user_data), cqe.res, cqe.flags)
             else:
                 told += self.tell_source(cython.cast(cython.uint, cqe.user_data), cqe.res, more)
@@ -617,11 +677,20 @@ class UringEngine(Engine):
     def tell_operation(self, index, result, flags):
         operation: Operation = cython.cast(Operation, self.slots.table[index].owner)
         if not flags & IORING_CQE_F_MORE:
+            if self.slots.table[index].kind == OPERATION:
+                self.operations_in_flight -= 1
             self.slots.release(index)
-            self.operations_in_flight -= 1
             operation.engine = None
             Py_DECREF(operation)  # taken by prepare(); `operation` holds its own
-        operation.complete(result, flags)
+        if not flags & IORING_CQE_F_BUFFER:
+            operation.complete(result, flags)
+            return 1
+        try:
+            operation.complete(result, flags)
+        finally:
+            # Unless whoever was told has closed the engine, or is the child of a fork.
+            if self.buffers.entries != cython.NULL:
+                plait_buffers_give(cython.address(self.buffers), flags >> IORING_CQE_BUFFER_SHIFT)
         return 1
 
     def tell_own(self, key, result, more):

@@ -14,7 +14,7 @@ import os
 import socket
 import weakref
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from plait.net.files import send_file
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         def _add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> asyncio.Handle: ...
         def _remove_reader(self, fd: int) -> bool: ...
         def _remove_writer(self, fd: int) -> bool: ...
+        async def _connect_sock(self, *args: Any, **options: Any) -> socket.socket: ...
         async def _ensure_resolved(self, address: Any, **hints: Any) -> list[tuple[int, int, int, str, Any]]: ...
 
 else:
@@ -57,6 +58,32 @@ logger = logging.getLogger("asyncio")
 # A Unix socket whose backlog is full cannot be waited for: the next attempts come after so many seconds.
 UNIX_CONNECT_FIRST_SECONDS = 0.001
 UNIX_CONNECT_LAST_SECONDS = 0.064
+
+
+class Race:
+    """The addresses that one create_connection() tries at the same time (happy_eyeballs_delay).
+
+    asyncio forgets a socket unclosed that has won just when the call is cancelled, and its tasks may go on for a while after that.
+    """
+
+    def __init__(self) -> None:
+        self.connected: set[socket.socket] = set()
+        self.over = False
+
+    def add(self, sock: socket.socket) -> None:
+        if self.over:
+            sock.close()
+            raise asyncio.CancelledError
+        self.connected.add(sock)
+
+    def end(self) -> None:
+        self.over = True
+        for sock in self.connected:
+            sock.close()
+
+
+# Of the create_connection() that this is a part of, in its tasks too.
+race: ContextVar[Race | None] = ContextVar("race", default=None)
 
 
 class NetFactories(Base):
@@ -85,6 +112,25 @@ class NetFactories(Base):
 
     # Streams.
 
+    async def create_connection(self, *args: Any, happy_eyeballs_delay: float | None = None, **options: Any) -> Any:
+        """As asyncio's. Cancelled while addresses race, it leaves none of their sockets open."""
+        if happy_eyeballs_delay is None:
+            return await super().create_connection(*args, **options)
+        started = Race()
+        token = race.set(started)
+        try:
+            return await super().create_connection(*args, happy_eyeballs_delay=happy_eyeballs_delay, **options)
+        finally:
+            race.reset(token)
+            started.end()
+
+    async def _connect_sock(self, *args: Any, **options: Any) -> socket.socket:
+        sock = await super()._connect_sock(*args, **options)
+        started = race.get()
+        if started is not None:
+            started.add(sock)
+        return sock
+
     def _make_socket_transport(
         self,
         sock: socket.socket,
@@ -96,7 +142,9 @@ class NetFactories(Base):
         context: Context | None = None,
     ) -> Stream:
         self._ensure_fd_no_transport(sock)
-        return Stream(self._network, sock, protocol, waiter, extra, server, context)
+        stream = Stream(self._network, sock, protocol, waiter, extra, server, context)
+        leave_race(sock)
+        return stream
 
     def _make_ssl_transport(
         self,
@@ -126,12 +174,22 @@ class NetFactories(Base):
             ssl_shutdown_timeout,
         )
         Stream(self._network, rawsock, ssl_protocol, None, extra, server, context)
+        leave_race(rawsock)
         return ssl_protocol._app_transport  # type: ignore[no-any-return]
 
     create_unix_connection = create_unix_connection
-    create_unix_server = create_unix_server
 
     # Servers.
+
+    async def create_server(self, *args: Any, start_serving: bool = True, **options: Any) -> asyncio.Server:
+        """As asyncio's. Cancelled, or refused while it begins to listen, it leaves no socket behind that listens for nobody."""
+        server: asyncio.Server = await super().create_server(*args, start_serving=False, **options)
+        return await begun(server) if start_serving else server
+
+    async def create_unix_server(self, *args: Any, start_serving: bool = True, **options: Any) -> asyncio.Server:
+        """As asyncio's, with the same care."""
+        server: asyncio.Server = await create_unix_server(self, *args, start_serving=False, **options)
+        return await begun(server) if start_serving else server
 
     def _start_serving(
         self,
@@ -338,6 +396,23 @@ class NetFactories(Base):
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, f"Connect call failed {address}")
+
+
+def leave_race(sock: socket.socket) -> None:
+    """A transport owns it from here on."""
+    started = race.get()
+    if started is not None:
+        started.connected.discard(sock)
+
+
+async def begun(server: asyncio.Server) -> asyncio.Server:
+    """Start serving. Until its maker has the server, nobody else could close it (asyncio leaves it open)."""
+    try:
+        await server.start_serving()
+    except BaseException:
+        server.close()
+        raise
+    return server
 
 
 def wake(future: asyncio.Future[None]) -> None:

@@ -31,6 +31,7 @@ cdef class Sender(Source):
     cdef Sending sending                # the send that was submitted to the engine; `blocked` until it completes
     cdef bint dispatching               # the protocol is being told; what it writes is looked after when it returns
     cdef bint blocked                   # the kernel takes no more until an edge says so
+    cdef bint by_completion             # the engine receives, and is asked for edges of writability only while they are needed
     cdef bint flush_due                 # stands in network.unflushed
     cdef bint eof_due                   # write_eof() was called
     cdef bint protocol_paused
@@ -41,6 +42,7 @@ cdef class Sender(Source):
     cdef Py_ssize_t send_now(self, object data) except -2
     cdef int flush(self) except -1
     cdef int leave(self) except -1
+    cdef int await_room(self) except -1
     cdef int sent(self, int result) except -1
     cdef int after_sending(self) except -1
     cdef Py_ssize_t send_gathered(self, Py_ssize_t* asked) noexcept

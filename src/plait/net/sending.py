@@ -18,6 +18,7 @@ from cython.cimports.plait.engine.contract import Operation, Source
 from cython.cimports.plait.net.linux import (
     EAGAIN,
     EINTR,
+    EPOLLOUT,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     SHUT_WR,
@@ -235,8 +236,8 @@ class Sender(Source):
                 self.send_failed(code)
                 return -1
             n = 0
-        if n < size:
-            self.blocked = code != EINTR or n > 0
+        if n < size and (code != EINTR or n > 0):
+            self.await_room()
         return n
 
     def leave(self):
@@ -247,7 +248,7 @@ class Sender(Source):
             and 0 < self.queued <= SUBMITTED_MAX
             and self.tail is None
             and self.head_sent == 0
-            and self.engine is not None
+            and (self.by_completion or self.engine is not None)
         ):
             sending: Sending = Sending.__new__(Sending)
             sending.stream = self
@@ -259,6 +260,13 @@ class Sender(Source):
             self.blocked = True
             return 0
         return self.flush()
+
+    def await_room(self):
+        """Send no more until the engine tells that the kernel takes more."""
+        self.blocked = True
+        if self.by_completion and self.engine is None:
+            self.loop.engine.arm(self, EPOLLOUT, False)
+        return 0
 
     def sent(self, result):
         """The submitted send has completed."""
@@ -291,7 +299,7 @@ class Sender(Source):
                     return self.send_failed(errno)
                 n = 0
             if n < asked:
-                self.blocked = True  # epoll(7): a short count says as much as EAGAIN, the next edge comes with room
+                self.await_room()  # epoll(7): a short count says as much as EAGAIN, the next edge comes with room
             self.consume(n)
             if self.blocked:
                 break
@@ -471,7 +479,7 @@ class Sender(Source):
         if self.closing:
             raise ConnectionError("Connection is closed by peer")
         self.on_writable = self.loop.create_future()
-        self.blocked = True
+        self.await_room()
         return self.on_writable
 
     def tell(self, waiter):

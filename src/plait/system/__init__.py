@@ -1,4 +1,4 @@
-"""What a loop shares with the operating system beside sockets: processes, pipes, signals, fork."""
+"""What a loop shares with the operating system beside sockets: processes, pipes, signals, names, fork."""
 
 from plait.system.factories import SystemFactories
 

@@ -6,6 +6,8 @@ import threading
 import weakref
 
 from plait import standard
+from plait.system.disk import FileFactories
+from plait.system.names import NameFactories
 from plait.system.pipes import PipeFactories
 from plait.system.processes import ProcessFactories
 from plait.system.signals import SignalFactories
@@ -13,26 +15,31 @@ from plait.system.signals import SignalFactories
 loops: "weakref.WeakSet[SystemFactories]" = weakref.WeakSet()
 
 
-class SystemFactories(ProcessFactories, PipeFactories, SignalFactories):
-    """Processes, pipes and signals for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
+class SystemFactories(ProcessFactories, PipeFactories, FileFactories, SignalFactories, NameFactories):
+    """Processes, pipes, files, signals and names for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
     its engine closes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._processes_init()
         self._signals_init()
+        self._names_init()
+        self._files_init()
         loops.add(self)
 
     def _begin_run(self) -> None:
         self._signals_begin()
+        self._files.begin_run()
 
     def _end_run(self) -> None:
         self._signals_end()
 
     def _system_close(self) -> None:
         loops.discard(self)
+        self._files.close()
         self._processes_close()
         self._signals_close()
+        self._names_close()
 
 
 # While a thread forks: the signal mask it had before.
@@ -65,7 +72,9 @@ def forget_after_fork() -> None:
         standard.set_running_loop(None)
     for loop in list(loops):
         loop._processes_close()
+        loop._files.forget()
         loop._signals_forget()
+        loop._names_forget()
     # The parent's main task cannot be cancelled from here: without this the child's first Ctrl-C would do nothing.
     if loops and standard.is_runner_interrupt(signal.getsignal(signal.SIGINT)):
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,3 @@
+from plait.net.sending import Sender
+
+class Receiver(Sender): ...

@@ -1,0 +1,90 @@
+from cpython.ref cimport PyObject
+
+from plait.core.futures cimport OperationFuture
+from plait.core.ready cimport Runnable, Scheduler
+from plait.net.linux cimport Buffer
+from plait.system.pool cimport Job, Pool
+from plait.system.requests cimport iovec, statx_result
+
+cdef enum Place:
+    NOWHERE                             # not begun, or over
+    WAITING                             # for its turn, in Files.waiting
+    ON_RING
+    WITH_WORKERS
+
+cdef class Files(Runnable):
+    cdef readonly Scheduler loop
+    cdef readonly unsigned int in_flight        # operations that the kernel or a worker has
+    cdef readonly object waiting                # deque: those beyond IN_FLIGHT_MAX, or asked for before the loop runs
+    cdef readonly Pool pool                     # None until it is needed
+    cdef readonly bint closed
+    cdef readonly unsigned long long on_ring, by_workers, at_once    # how many were served in which way
+    cdef Py_ssize_t calls_left, bytes_left      # what may still be read from the page cache in this turn without a submission
+    cdef unsigned int misses, pause             # reads in a row that were not cached; how many are not tried now
+    cdef OperationFuture start(self, FileOperation operation)
+    cdef OperationFuture path_call(self, unsigned char opcode, int fd, object first, int second_fd, object second, unsigned int flags)
+    cdef OperationFuture done(self, object value)
+    cdef int launch(self, FileOperation operation) except -1
+    cdef int launch_waiting(self) except -1
+    cdef long try_cached(self, int fd, char* data, Py_ssize_t size, long long offset) except? -1
+
+cdef class FileOperation(Job):
+    cdef Files files
+    cdef OperationFuture future                 # who waits; None when nobody does any more
+    cdef Place place
+    cdef int begin(self, Files files, unsigned char opcode, int fd) except -1
+    cdef object value(self, int result)
+    cdef object error(self, int code)
+    cdef int too_late(self, int result) except -1
+    cdef int release(self) except -1
+    cdef int again(self) except -1
+    cdef int end(self, OperationFuture future) except -1
+    cdef int fail(self, object error) except -1
+
+cdef class CountOperation(FileOperation):
+    cdef Buffer* views                          # what the kernel reads or writes cannot be resized or freed till the end
+    cdef iovec* parts
+    cdef Py_ssize_t count
+    cdef int hold(self, object buffers, bint writable) except -1
+
+cdef class WriteOperation(FileOperation):
+    cdef Buffer view
+    cdef bint held
+
+cdef class ReadOperation(FileOperation):
+    cdef PyObject* data                         # a bytes object that nobody else knows; owned
+    cdef Py_ssize_t size, done
+    cdef long long offset
+    cdef OperationFuture go_on(self)
+    cdef bytes take(self)
+
+cdef class PathOperation(FileOperation):
+    cdef object first, second                   # as given, for the error; the second None or a path
+    cdef bytes first_bytes, second_bytes        # what the kernel reads
+    cdef int name(self, object first, object second) except -1
+    cdef int attribute(self, object path, object name) except -1
+
+cdef class OpenOperation(PathOperation):
+    pass
+
+cdef class CloseOperation(FileOperation):
+    pass
+
+cdef class StatOperation(PathOperation):
+    cdef statx_result found
+    cdef OperationFuture go(self, unsigned int flags)
+
+cdef class GetXattrOperation(PathOperation):
+    cdef PyObject* data
+    cdef Py_ssize_t size
+    cdef int make_room(self) except -1
+    cdef OperationFuture go(self)
+
+cdef class SetXattrOperation(PathOperation):
+    cdef Buffer view
+    cdef bint held
+
+cdef class CallOperation(FileOperation):
+    cdef object function, arguments, outcome, failure
+
+cdef object stat_of(const statx_result* found)
