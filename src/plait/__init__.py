@@ -8,19 +8,24 @@ from plait.engine.errors import EngineUnavailable
 from plait.files import open
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
+from plait.see.watchdog import Block, Suspicion, Watchdog, watchdog
 
 __all__ = [
     "BackgroundFuture",
+    "Block",
     "EngineName",
     "EngineReport",
     "EngineUnavailable",
     "Loop",
     "Portal",
+    "Suspicion",
+    "Watchdog",
     "background",
     "install",
     "new_event_loop",
     "open",
     "run",
+    "watchdog",
 ]
 __version__ = "0.1.0"
 

@@ -1,6 +1,7 @@
 """The event loop: plait's compiled core, transports and processes under asyncio's own BaseEventLoop."""
 
 import asyncio
+from collections.abc import Callable
 
 from plait.core.turn import Core
 from plait.engine.choice import EngineReport, new_engine, open_engine
@@ -9,6 +10,9 @@ from plait.standard import show_live_tasks
 from plait.system.factories import SystemFactories
 
 __all__ = ["Loop"]
+
+# Called with a loop, in its thread, before it first runs there; they must not raise.
+opening: "list[Callable[[Loop], None]]" = []
 
 
 class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
@@ -34,3 +38,5 @@ class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
     def _open_engine(self) -> None:
         """Open the engine in this thread; an automatic choice that the kernel refuses here after all is replaced."""
         self._set_engine(open_engine(self._get_engine()))
+        for tell in opening:
+            tell(self)

@@ -331,3 +331,58 @@ def replace_awaited_by(add: Awaited, discard: Awaited) -> tuple[Awaited | None, 
                 if hasattr(module, f"{prefix}future_{name}_awaited_by"):
                     setattr(module, f"{prefix}future_{name}_awaited_by", function)
     return native
+
+
+# Who waits for whom, for those who look at a program from outside. Read only, and only these: Task._fut_waiter, Future._callbacks
+# (each entry is (function, context)), TaskGroup._tasks, Server.sockets. Up to 3.13 a gather(), wait() or shield() is known to nobody
+# but the done callbacks of what it waits for, functions whose closures hold the future that they will complete.
+ASYNCIO_FOLDER = os.path.dirname(asyncio.__file__) + os.sep
+
+
+def awaited_by_task(task: Any) -> Any:
+    """The future that a task waits for, or None."""
+    return getattr(task, "_fut_waiter", None)
+
+
+def completes(future: Any) -> list[Any]:
+    """The futures that done callbacks of this one may complete: those of gather(), wait(), shield(), wait_for() and TaskGroup."""
+    found = []
+    for entry in getattr(future, "_callbacks", None) or ():
+        callback = entry[0]
+        while isinstance(callback, functools.partial):
+            found += [argument for argument in callback.args if futures.isfuture(argument)]
+            callback = callback.func
+        for cell in getattr(callback, "__closure__", None) or ():
+            try:
+                content = cell.cell_contents
+            except ValueError:
+                continue
+            if futures.isfuture(content):
+                found.append(content)
+        completed = getattr(getattr(callback, "__self__", None), "_on_completed_fut", None)  # TaskGroup._on_task_done
+        if completed is not None:
+            found.append(completed)
+    return [each for each in found if each is not future]
+
+
+def is_given_to_thread(future: Any) -> bool:
+    """Whether a concurrent.futures.Future completes it: run_in_executor() and wrap_future()."""
+    return any(
+        getattr(entry[0], "__qualname__", "").startswith("_chain_future.")
+        for entry in getattr(future, "_callbacks", None) or ()
+    )
+
+
+def stream_transport(reader_or_writer: Any) -> Any:
+    """The transport under a StreamReader, StreamWriter or one of their protocols; None where there is none."""
+    return getattr(reader_or_writer, "_transport", None)
+
+
+def executor_of(loop: Any) -> Any:
+    """The loop's default executor, or None while nothing has used it."""
+    return getattr(loop, "_default_executor", None)
+
+
+def is_gathering(task: Any) -> bool:
+    """Whether a task waits for a gather()."""
+    return type(awaited_by_task(task)).__name__ == "_GatheringFuture"

@@ -1,4 +1,5 @@
-"""The command `plait`: `run` a program on plait, let the `doctor` say which engine runs here, watch the `demo`.
+"""The command `plait`: `run` a program on plait, look into one that runs (`dump`, `top`), let the `doctor` say which engine runs here,
+watch the `demo`.
 
 Only the standard library is needed to start it; what a command needs beyond that is imported by the command itself.
 """
@@ -13,6 +14,7 @@ from typing import NoReturn
 
 __all__ = ["main"]
 
+WATCHDOG_MS = 50
 ENGINES = ("auto", "uring", "epoll")
 
 # A command takes what stands behind its name and returns the exit status.
@@ -66,27 +68,46 @@ def run(given: list[str]) -> int:
     """`plait run`: everything behind the program's name is the program's."""
     parser = OneLineParser(
         prog="plait run",
-        usage="plait run [--engine auto|uring|epoll] [--debug] (FILE | FOLDER | - | -m MODULE) [ARGUMENT ...]",
+        usage="plait run [--engine auto|uring|epoll] [--debug] [--watchdog[=MS]] "
+        "(FILE | FOLDER | - | -m MODULE) [ARGUMENT ...]",
         description="Run an unmodified asyncio program on plait, whatever way it makes its loop. The rest is as with "
         "python: the same exit status, sys.argv, __main__ and Ctrl-C.",
     )
     parser.add_argument("--engine", choices=ENGINES, help="the engine to run on (default: PLAIT_ENGINE, else auto)")
     parser.add_argument("--debug", action="store_true", help="asyncio's debug mode, as PYTHONASYNCIODEBUG=1")
+    parser.add_argument(
+        "--watchdog",
+        metavar="MS",
+        type=milliseconds,
+        help="report each slice that blocks the loop for more than MS milliseconds (default: 50), while it does",
+    )
     parser.add_argument("-m", dest="module", metavar="MODULE", help="run a module, as python -m does")
     parser.add_argument(
         "program", nargs="?", metavar="FILE", help="a file, a folder or zip with a __main__.py, or - for stdin"
     )
     options_end = program_position(given)
-    options = parser.parse_args(given[:options_end])
+    # Without a value it is no option that could take the program's name for one.
+    ours = [f"--watchdog={WATCHDOG_MS}" if word == "--watchdog" else word for word in given[:options_end]]
+    options = parser.parse_args(ours)
     rest = given[options_end:]
     if options.module is None and options.program is None:
         parser.error("no program given")
     from plait.cli import program
 
-    program.prepare(engine=options.engine, debug=options.debug)
+    program.prepare(engine=options.engine, debug=options.debug, watchdog_ms=options.watchdog)
     if options.module is not None:
         return program.run_module(options.module, rest)
     return program.run_path(options.program, rest)
+
+
+def milliseconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds, 1 or more")
+    return value
 
 
 def program_position(given: list[str]) -> int:
@@ -123,6 +144,18 @@ def demo(given: list[str]) -> int:
     return demo_main(given)
 
 
+def dump(given: list[str]) -> int:
+    from plait.cli import looking
+
+    return looking.dump(OneLineParser(prog="plait dump"), given)
+
+
+def top(given: list[str]) -> int:
+    from plait.cli import looking
+
+    return looking.top(OneLineParser(prog="plait top"), given)
+
+
 def view(given: list[str]) -> int:
     from plait.cli import view as viewing
 
@@ -142,6 +175,8 @@ def export(given: list[str]) -> int:
 COMMANDS: dict[str, tuple[str, Command]] = {
     "run": ("run an asyncio program on plait, unmodified", run),
     "doctor": ("which engine runs here, what was refused and why", doctor),
+    "dump": ("all tasks of a running program: who waits for whom, on what, where", dump),
+    "top": ("a running program's tasks, waits and lag, live", top),
     "demo": ("real files, web pages and a database: five ways to wait, side by side", demo),
     "view": ("show a recording: who ran when, who waited for what, who woke whom", view),
     "export": ("write a recording for Perfetto, Chrome, speedscope, or as lines of JSON", export),

@@ -27,7 +27,7 @@ from plait.running import new_event_loop
 __all__ = ["prepare", "run_module", "run_path", "take_over"]
 
 
-def prepare(*, engine: str | None, debug: bool) -> None:
+def prepare(*, engine: str | None, debug: bool, watchdog_ms: float | None = None) -> None:
     """Settle how loops are made from here on, in this process and in the children that it starts with multiprocessing.
 
     Raises SystemExit with one line when the engine that was asked for cannot run here.
@@ -36,6 +36,8 @@ def prepare(*, engine: str | None, debug: bool) -> None:
         os.environ["PLAIT_ENGINE"] = engine
     if debug:
         os.environ["PYTHONASYNCIODEBUG"] = "1"  # asyncio reads it whenever a loop is made
+    if watchdog_ms is not None:
+        os.environ["PLAIT_WATCHDOG"] = f"{watchdog_ms:g}"
     try:
         new_engine()
     except (RuntimeError, ValueError, OSError) as error:

@@ -43,6 +43,8 @@ from plait.standard import iscoroutine, task_get_stack, task_print_stack, task_r
 UNCANCEL_TAKES_BACK = cython.declare(cython.bint, sys.version_info >= (3, 13))
 THROW = cython.declare(str, "throw")
 names_given = cython.declare(cython.longlong, 0)
+# Told of every task of ours that fails while nobody waits for it; None: nobody wants to know.
+failure_watcher = cython.declare(object, None)
 
 plait_current_init()
 
@@ -283,7 +285,10 @@ class Task(Future):
             self.cancelled_error = error
             self.finish_cancelled(None)
             return 0
+        alone: cython.bint = self.waiter is None and self.more is None
         self.finish_failed(error)
+        if alone and failure_watcher is not None:
+            failure_watcher(self)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error
         return 0
@@ -328,6 +333,17 @@ class Task(Future):
             self._loop.tasks = self.next
         if self.next != cython.NULL:
             cython.cast(Task, self.next).previous = self.previous
+
+
+def watch_failures(function):
+    """Have it called, in the loop's thread, with each task that ends by an exception while nobody waits for it; None ends that.
+
+    Gives back what was there before. It must not raise.
+    """
+    global failure_watcher
+    before = failure_watcher
+    failure_watcher = function
+    return before
 
 
 @cython.cfunc

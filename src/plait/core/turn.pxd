@@ -4,6 +4,7 @@ from plait.core.watches cimport Watch
 
 cdef class Core(Scheduler):
     cdef TimerHeap timers
+    cdef unsigned long long turns            # made so far
     cdef dict watches                        # descriptor -> Watch: add_reader() and add_writer()
     cdef public object _task_factory
     cdef public double slow_callback_duration

@@ -145,6 +145,7 @@ class Core:
 
     def turn(self):
         timeout_ns: cython.longlong = -1
+        self.turns += 1
         if self.count or self._stopping or self.deferred:  # deferred: left over by a turn that an exit ended
             if self.engine.pending():
                 self.leave_task()

@@ -26,6 +26,7 @@ cdef class Engine:
     cdef readonly bint forgotten    # this is a forked child's copy; open() makes it an engine of the child's own
     cdef public object report       # why this engine runs: an EngineReport (choice.py), or None
     cdef readonly unsigned long long enters     # system calls that waited or looked, for tests and for the report
+    cdef unsigned long long told    # completions and events handed out, whoever got them: moves as long as a wait goes on
     cdef readonly bint sends        # submit_send() works here; known once it is open
     cdef readonly bint receives     # submit_receive() works here; known once it is open
     cdef volatile bint sleeping     # true only while the thread is (about to be) blocked in the kernel

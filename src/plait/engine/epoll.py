@@ -227,6 +227,7 @@ class EpollEngine(Engine):
             events = self.batch[self.position].events
             slot = self.slots.find(self.batch[self.position].data.u64)
             self.position += 1
+            self.told += 1
             if slot != cython.NULL:
                 source = cython.cast(Source, slot.owner)
                 told += 1

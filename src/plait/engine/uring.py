@@ -639,6 +639,7 @@ class UringEngine(Engine):
         while self.position < self.count:
             cqe = self.batch[self.position]
             self.position += 1
+            self.told += 1
             more = cqe.flags & IORING_CQE_F_MORE != 0
             if cqe.user_data >= OWN_KEYS:
                 told += self.tell_own(cqe.user_data, cqe.res, more)

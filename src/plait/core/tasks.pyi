@@ -1,0 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
+def watch_failures(function: Callable[[Any], object] | None) -> Callable[[Any], object] | None: ...
+
+class Task: ...

@@ -1,0 +1,261 @@
+"""What a suspended task waits for, read from its frames and futures without running anything of the program.
+
+Local variables are read of asyncio's and plait's own functions only: on Python 3.11 and 3.12 looking at a frame's locals keeps what
+they hold alive until the frame ends, which must not happen to the program's.
+"""
+
+import asyncio
+import gc
+import socket
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from plait import standard
+from plait.see.model import WaitKind
+from plait.see.peers import LIBRARIES, kind_of_peer, show_address
+
+__all__ = ["Wait", "coroutine_chain", "held_locks", "timeout_ends", "wait_of"]
+
+CHAIN_MAX = 200  # awaits inside each other that are followed
+PACKAGE_FOLDER = __file__.removesuffix("see/waits.py")
+# What a library may turn out to be behind: a lock or a timer is one, whoever waits for it.
+VAGUE = (WaitKind.NETWORK, WaitKind.FUTURE, WaitKind.THREAD, WaitKind.DEVICE)
+AWAITABLES = (types.CoroutineType, types.AsyncGeneratorType, types.GeneratorType)
+
+
+@dataclass
+class Wait:
+    """What it waits for. `tasks` are those that must end (`any_of`: one of them), `lock` is what somebody else may hold."""
+
+    kind: WaitKind = WaitKind.FUTURE
+    text: str = "a future"
+    tasks: list[Any] = field(default_factory=list)
+    any_of: bool = False
+    lock: Any = None
+    due: float | None = None  # in loop.time()
+
+
+def coroutine_chain(task: Any) -> Iterator[tuple[Any, types.FrameType]]:
+    """The coroutines that await each other, the task's own first, each with its frame."""
+    awaited = task.get_coro()
+    for _ in range(CHAIN_MAX):
+        if awaited is None:
+            return
+        for prefix in ("cr", "gi", "ag"):
+            frame = getattr(awaited, f"{prefix}_frame", None)
+            if frame is not None:
+                yield awaited, frame
+                awaited = getattr(awaited, "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await", None)
+                break
+        else:
+            awaited = inside(awaited)
+
+
+def inside(iterator: Any) -> Any:
+    """What an iterator of C goes through: `coroutine.__await__()`, `generator.__anext__()`, `asend()`."""
+    if asyncio.isfuture(iterator):
+        return None
+    return next((each for each in gc.get_referents(iterator) if isinstance(each, AWAITABLES)), None)
+
+
+def wait_of(task: Any, loop: Any) -> Wait:
+    """What the task waits for; kind NONE when it is ready to go on."""
+    future = standard.awaited_by_task(task)
+    if future is None or future.done():
+        return Wait(WaitKind.NONE, "ready to run")
+    if isinstance(future, asyncio.Task):
+        return Wait(WaitKind.TASK, "", [future])
+    frames = [frame for _, frame in coroutine_chain(task)]
+    wait = Wait(WaitKind.THREAD, "a thread") if standard.is_given_to_thread(future) else Wait()
+    for frame in reversed(frames):
+        if is_library(frame) and (found := by_function(frame, loop)) is not None:
+            wait = found
+            break
+    if wait.kind in VAGUE:
+        name_library(wait, frames)
+    return wait
+
+
+def is_library(frame: types.FrameType) -> bool:
+    return frame.f_code.co_filename.startswith((standard.ASYNCIO_FOLDER, PACKAGE_FOLDER))
+
+
+def name_library(wait: Wait, frames: list[types.FrameType]) -> None:
+    """A wait of a library that is known is of the library's kind."""
+    for frame in reversed(frames):
+        module = str(frame.f_globals.get("__name__", ""))
+        kind = LIBRARIES.get(module.partition(".")[0])
+        if kind is not None:
+            place = f"{module.partition('.')[0]}: {frame.f_code.co_qualname}"
+            wait.text = place if wait.kind == WaitKind.FUTURE else f"{place}, {wait.text}"
+            wait.kind = kind
+            return
+
+
+def by_function(frame: types.FrameType, loop: Any) -> Wait | None:
+    """What a function of asyncio's or ours waits for, by its name and locals; None for one that only passes on."""
+    name = frame.f_code.co_qualname
+    owner, _, method = name.rpartition(".")
+    if owner in ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "Queue"):
+        return of_lock(frame.f_locals.get("self"), method)
+    if method.startswith("sock_"):
+        return of_socket(frame.f_locals.get("sock"), method)
+    handler = BY_NAME.get(name)
+    return handler(frame.f_locals, loop) if handler is not None else None
+
+
+def of_lock(lock: Any, method: str) -> Wait:
+    kind = type(lock).__name__
+    name = f"{kind}.{method}" if kind.endswith("Queue") else kind
+    wait = Wait(WaitKind.LOCK, name, lock=lock)
+    try:
+        if kind.endswith("Queue"):
+            wait.text += " (empty)" if method == "get" else f" (full: {lock.qsize()})" if method == "put" else ""
+    except Exception:
+        pass  # a subclass of the program's, in a state of its own
+    return wait
+
+
+def of_socket(sock: Any, method: str) -> Wait:
+    if not isinstance(sock, socket.socket):
+        return Wait(WaitKind.NETWORK, method)
+    return Wait(*named_peer(sock, method))
+
+
+def named_peer(sock: Any, doing: str) -> tuple[WaitKind, str]:
+    try:
+        kind, text = kind_of_peer(sock.getpeername())
+    except OSError:
+        try:
+            kind, text = WaitKind.NETWORK, show_address(sock.getsockname())
+        except OSError:
+            kind, text = WaitKind.NETWORK, "a closed socket"
+    return kind, f"{doing} {text}"
+
+
+def of_sleep(values: dict[str, Any], loop: Any) -> Wait:
+    wait = Wait(WaitKind.TIMER, f"sleep({values.get('delay')!r:.12})")
+    handle = values.get("h")
+    if isinstance(handle, asyncio.TimerHandle):
+        wait.due = handle.when()
+    return wait
+
+
+def of_stream(values: dict[str, Any], doing: str) -> Wait:
+    transport = standard.stream_transport(values.get("self"))
+    if transport is None:
+        return Wait(WaitKind.NETWORK, doing)
+    try:
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            return Wait(*named_peer(sock, doing))
+        pipe = transport.get_extra_info("pipe")
+        return Wait(WaitKind.DEVICE, f"{doing} {getattr(pipe, 'name', '') or 'a pipe'}")
+    except Exception:  # a transport of the program's own, or one that is being closed
+        return Wait(WaitKind.NETWORK, doing)
+
+
+def of_group(values: dict[str, Any], loop: Any) -> Wait:
+    tasks = [task for task in list(getattr(values.get("self"), "_tasks", ())) if not task.done()]
+    return Wait(WaitKind.TASK, "TaskGroup", tasks)
+
+
+def of_wait(values: dict[str, Any], loop: Any) -> Wait:
+    tasks = [task for task in list(values.get("fs") or ()) if not task.done()]
+    return Wait(WaitKind.TASK, "wait()", tasks, any_of=values.get("return_when") != asyncio.ALL_COMPLETED)
+
+
+def of_wait_for(values: dict[str, Any], loop: Any) -> Wait | None:
+    future = values.get("fut")
+    if not asyncio.isfuture(future) or future.done():
+        return None
+    return Wait(WaitKind.TASK, f"wait_for(timeout={values.get('timeout')!r:.12})", [future])
+
+
+def of_process(values: dict[str, Any], loop: Any) -> Wait:
+    pid = getattr(values.get("self"), "pid", None)
+    return Wait(WaitKind.PROCESS, f"process {pid}" if pid else "a process")
+
+
+def of_server(values: dict[str, Any], loop: Any) -> Wait:
+    try:
+        addresses = ", ".join(show_address(sock.getsockname()) for sock in values["self"].sockets)
+    except Exception:
+        addresses = ""
+    return Wait(WaitKind.NETWORK, f"serves {addresses}".rstrip())
+
+
+def of_thread(values: dict[str, Any], loop: Any) -> Wait:
+    function = values.get("func")
+    return Wait(WaitKind.THREAD, f"to_thread({getattr(function, '__qualname__', None) or type(function).__name__})")
+
+
+def of_name(values: dict[str, Any], loop: Any) -> Wait:
+    return Wait(WaitKind.DNS, f"getaddrinfo {values.get('host')!r}")
+
+
+def reading(values: dict[str, Any], loop: Any) -> Wait:
+    return of_stream(values, "reads from")
+
+
+def writing(values: dict[str, Any], loop: Any) -> Wait:
+    return of_stream(values, "writes to")
+
+
+BY_NAME = {
+    "sleep": of_sleep,
+    "StreamReader._wait_for_data": reading,
+    "StreamWriter.drain": writing,
+    "StreamWriter.wait_closed": writing,
+    "TaskGroup.__aexit__": of_group,
+    "_wait": of_wait,
+    "wait_for": of_wait_for,
+    "Process.wait": of_process,
+    "BaseSubprocessTransport._wait": of_process,
+    "Server.serve_forever": of_server,
+    "to_thread": of_thread,
+    "BaseEventLoop.getaddrinfo": of_name,
+}
+
+
+def held_locks(task: Any, locks: list[Any]) -> list[Any]:
+    """Which of the locks the task holds by `async with`: the suspended frame keeps the lock's __aexit__ on its stack."""
+    held = []
+    chain = list(coroutine_chain(task))
+    inner = [frame for _, frame in chain[1:]]
+    for (coroutine, _), awaited in zip(chain, [*inner, None], strict=True):
+        on_stack = gc.get_referents(coroutine)
+        # Up to 3.13 a bound method; from 3.14 the function, and the lock itself beside it.
+        bound = [each.__self__ for each in on_stack if is_exit(each) and hasattr(each, "__self__")]
+        if any(is_exit(each) and not hasattr(each, "__self__") for each in on_stack):
+            bound += on_stack
+        entering = entered(awaited)
+        if entering is not None and any(each is entering for each in bound):
+            # Not held yet: its exit is put on the stack before it is entered.
+            bound.pop(next(place for place, each in enumerate(bound) if each is entering))
+        held += [lock for lock in locks if any(each is lock for each in bound)]
+    return held
+
+
+def entered(frame: types.FrameType | None) -> Any:
+    """The lock whose `__aenter__` this is, or None."""
+    if frame is None or not is_library(frame) or frame.f_code.co_name != "__aenter__":
+        return None
+    return frame.f_locals.get("self")
+
+
+def is_exit(value: Any) -> bool:
+    return isinstance(value, types.MethodType | types.FunctionType) and value.__name__ == "__aexit__"
+
+
+def timeout_ends(task: Any) -> float | None:
+    """When (in loop.time()) an `asyncio.timeout` around the task's wait ends it, if one does."""
+    ends = []
+    for coroutine, _ in coroutine_chain(task):
+        for each in gc.get_referents(coroutine):
+            timeout = getattr(each, "__self__", None) if is_exit(each) else each
+            if isinstance(timeout, asyncio.Timeout) and not timeout.expired() and timeout.when() is not None:
+                ends.append(timeout.when())
+    return min((when for when in ends if when is not None), default=None)
