@@ -120,6 +120,7 @@ class Core:
         """One turn, for those who drive a loop by hand."""
         self.open_engine()
         self.turn()
+        self.leave_task()
 
     def _write_to_self(self):
         self.engine.wake()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
+from plait.net import streams  # noqa: F401, from here on asyncio's streams are compiled on our loops
 from plait.net.files import send_file
 from plait.net.listener import Listener
 from plait.net.sending import Network

@@ -211,6 +211,7 @@ class Stream(Receiver):
             close(self.fd)
         self.protocol = None
         self.on_data = None
+        self.reader = None
         self.on_buffer = None
         for waiter in (self.on_empty, self.on_writable):
             if waiter is not None and not waiter.done():
