@@ -139,6 +139,18 @@ def redis() -> Iterator[servers.Server]:
 
 
 @pytest.fixture(scope="session")
+def mosquitto() -> Iterator[servers.Server]:
+    with servers.mosquitto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats() -> Iterator[servers.Server]:
+    with servers.nats() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def nginx() -> Iterator[servers.Server]:
     with servers.nginx() as server:
         yield server

@@ -1,4 +1,4 @@
-"""Real servers on loopback for the tests: PostgreSQL, Redis, nginx.
+"""Real servers on loopback for the tests: PostgreSQL, Redis, nginx, mosquitto, NATS.
 
 Each is started on a free port with its files in a fresh temporary folder, is waited for by connecting, and is stopped by
 its own process id. A server that is not installed is an error that names the package, never a skip.
@@ -212,6 +212,35 @@ def redis() -> Iterator[Server]:
             )
 
         with running(command, folder, unix_path) as running_server:
+            yield running_server
+
+
+@contextmanager
+def mosquitto() -> Iterator[Server]:
+    """An MQTT broker that lets everybody in and keeps nothing."""
+    server = find_program("mosquitto", "mosquitto")
+    with temporary_folder("mosquitto") as folder:
+        config = folder / "mosquitto.conf"
+
+        def command(port: int) -> list[str]:
+            # As root it would become another user, who may not read the folder.
+            config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n")
+            return bound_to_us([server, "-c", str(config)])
+
+        with running(command, folder, "") as running_server:
+            yield running_server
+
+
+@contextmanager
+def nats() -> Iterator[Server]:
+    """A NATS broker with its streams in a temporary folder."""
+    server = find_program("nats-server", "nats-server")
+    with temporary_folder("nats") as folder:
+
+        def command(port: int) -> list[str]:
+            return bound_to_us([server, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder / "streams")])
+
+        with running(command, folder, "") as running_server:
             yield running_server
 
 

@@ -1,12 +1,16 @@
 """aiohttp's server and client in one loop."""
 
 import asyncio
+import io
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
+import trustme
 from aiohttp import web
 
 CONNECTIONS = 1000
@@ -14,15 +18,17 @@ Run = Callable[[Any], Any]
 
 
 @asynccontextmanager
-async def serving(*routes: web.AbstractRouteDef, **options: Any) -> AsyncIterator[str]:
+async def serving(
+    *routes: web.AbstractRouteDef, tls: ssl.SSLContext | None = None, **options: Any
+) -> AsyncIterator[str]:
     """The URL of a server with these routes."""
     application = web.Application(**options)
     application.add_routes(routes)
     runner = web.AppRunner(application)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=CONNECTIONS).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=CONNECTIONS, ssl_context=tls).start()
+        yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -140,6 +146,55 @@ def test_websockets(run: Run) -> None:
             for number in range(100):
                 await socket.send_str(f"message {number}")
                 assert f"message {number}"[::-1] == await socket.receive_str()
+
+    run(main())
+
+
+def test_over_tls(run: Run, tmp_path: Path) -> None:
+    """Requests at once, large bodies both ways, a file, a WebSocket, and the certificate that the client sees."""
+    authority = trustme.CA()
+    served, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    authority.configure_trust(trusting)
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "file").write_bytes(content)
+
+    async def echo(request: web.Request) -> web.Response:
+        assert request.secure
+        assert request.transport is not None
+        assert request.transport.get_extra_info("cipher")
+        return web.Response(body=await request.read())
+
+    async def talk(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_bytes(message.data)
+        return socket
+
+    async def main() -> None:
+        routes = [web.post("/", echo), web.get("/talk", talk), web.static("/files", tmp_path)]
+        application = {"client_max_size": 1 << 26}
+        async with (
+            serving(*routes, tls=served, **application) as url,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session,
+        ):
+
+            async def fetch(number: int) -> bytes:
+                async with session.post(url, data=b"%d" % number) as answer:
+                    return await answer.read()
+
+            assert [b"%d" % n for n in range(200)] == await asyncio.gather(*map(fetch, range(200)))
+            async with session.post(url, data=io.BytesIO(content)) as answer:
+                assert content == await answer.read()
+            async with session.get(f"{url}/files/file") as answer:
+                assert content == await answer.read()
+            async with session.ws_connect(f"{url}/talk") as socket:
+                await socket.send_bytes(content)
+                assert content == await socket.receive_bytes()
+        async with serving(web.post("/", echo), tls=served) as url, aiohttp.ClientSession() as stranger:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await stranger.post(url)
 
     run(main())
 
