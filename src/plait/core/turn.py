@@ -343,8 +343,10 @@ class Core:
         return self.begin_watch(fd, self.handle(callback, args, context), False)
 
     def begin_watch(self, fileobj, handle, reading):
-        """Watch in one direction, in place of who did before. Where the engine refuses, all stays as it was."""
-        self.check_thread()
+        """Watch in one direction, in place of who did before. Where the engine refuses, all stays as it was.
+
+        asyncio lets other threads do so too, and programs do (ipykernel); the engine is told by the loop's own.
+        """
         handle.make_known()
         watch: Watch = self.watch_of(fileobj)
         reader, writer = watch.reader, watch.writer
@@ -352,16 +354,22 @@ class Core:
             watch.reader = handle
         else:
             watch.writer = handle
-        try:
-            watch.update()
-        except BaseException:
-            watch.reader, watch.writer = reader, writer
-            raise
+        if self.thread != 0 and self.thread != PyThread_get_thread_ident():
+            self.call_soon_threadsafe(self._update_watch, watch)
+        else:
+            try:
+                watch.update()
+            except BaseException:
+                watch.reader, watch.writer = reader, writer
+                raise
         self.watches[watch.fd] = watch
         replaced = reader if reading else writer
         if replaced is not None:
             replaced.cancel()
         return handle
+
+    def _update_watch(self, watch: Watch):
+        watch.update()
 
     def _remove_reader(self, fd):
         return self.forget_watch(fd, True)
@@ -372,7 +380,6 @@ class Core:
     def forget_watch(self, fileobj, reading):
         if self._closed:
             return False
-        self.check_thread()
         fd: cython.int = descriptor(fileobj)
         watch: Watch = self.watches.get(fd)
         if watch is None:
