@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
+class BinaryFile(BinaryMemory, FileMethods[bytes]):
     """A binary file with a buffer for what is read ahead or is to be written: io.BufferedReader, BufferedWriter and BufferedRandom.
 
     Methods that read, write or move are awaited; tasks that share a file have it one after another. What write() has taken is

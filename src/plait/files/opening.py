@@ -65,7 +65,7 @@ def open(
     opener: Opener | None = None,
 ) -> Opening[TextFile]: ...
 @overload
-def open(
+def open(  # type: ignore[overload-overlap]
     file: Path,
     mode: OpenBinaryMode,
     buffering: Literal[0],
@@ -102,9 +102,9 @@ def open(
             async for line in file:
                 ...
 
-    Wrong arguments raise ValueError or TypeError here, the file system's refusals OSError where it is awaited. Files are read and written without
-    threads on io_uring, by a few threads on epoll; pipes, ttys and devices that can be waited for, when they are ready. `opener` is
-    called in a thread. Nothing blocks the loop. A file belongs to the loop that opened it.
+    Wrong arguments raise ValueError or TypeError here, and what the file system refuses raises OSError where it is awaited. Files are
+    read and written without threads on io_uring, by a few threads on epoll; pipes, ttys and devices that can be waited for, when they
+    are ready. `opener` is called in a thread. Nothing blocks the loop. A file belongs to the loop that opened it.
     """
     if not isinstance(file, int):
         file = os.fspath(file)

@@ -1,8 +1,8 @@
 """The open file itself, without a buffer: what `plait.open(..., "rb", buffering=0)` gives, and what the buffers stand on.
 
-Files with a size are read and written at positions that this object counts, so that a cancelled read has no effect and a cancelled write can
-be continued; the kernel's own position follows at flush(), fileno() and close(). Pipes, ttys and such devices as can be waited for are
-set to non-blocking and used when they are ready; other devices are read and written by the ring or a worker.
+Files with a size are read and written at positions that this object counts, so that a cancelled read has no effect and a cancelled
+write can be continued; the kernel's own position follows at flush(), fileno() and close(). Pipes, ttys and such devices as can be waited
+for are set to non-blocking and used when they are ready; other devices are read and written by the ring or a worker.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ class RawFile(FileMethods[bytes]):
                 written(count)
             return count
         offset = self._position if self._kind == "sized" and not self._appends else -1
-        return await self._land(self._loop.pwrite(self._fd, data, offset), written)
+        wrote: int = await self._land(self._loop.pwrite(self._fd, data, offset), written)
+        return wrote
 
     async def _write_stream(self, data: memoryview | bytes) -> int:
         while True:

@@ -19,7 +19,7 @@ POSITION_BITS = 64
 PART_BITS = 32
 
 
-class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
+class TextFile(TextMemory, FileMethods[str]):
     """A text file: io.TextIOWrapper, awaited. Positions of tell() are numbers to be given to seek(), and mean nothing else."""
 
     def __init__(
