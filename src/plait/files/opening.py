@@ -65,7 +65,7 @@ def open(
     opener: Opener | None = None,
 ) -> Opening[TextFile]: ...
 @overload
-def open(
+def open(  # type: ignore[overload-overlap]
     file: Path,
     mode: OpenBinaryMode,
     buffering: Literal[0],
@@ -102,9 +102,9 @@ def open(
             async for line in file:
                 ...
 
-    Wrong arguments raise ValueError or TypeError here, the file system's refusals OSError where it is awaited. Files are read and written without
-    threads on io_uring, by a few threads on epoll; pipes, ttys and devices that can be waited for, when they are ready. `opener` is
-    called in a thread. Nothing blocks the loop. A file belongs to the loop that opened it.
+    Wrong arguments raise ValueError or TypeError here, and what the file system refuses raises OSError where it is awaited. Files are
+    read and written without threads on io_uring, by a few threads on epoll; pipes, ttys and devices that can be waited for, when they
+    are ready. `opener` is called in a thread. Nothing blocks the loop. A file belongs to the loop that opened it.
     """
     if not isinstance(file, int):
         file = os.fspath(file)
@@ -167,32 +167,33 @@ def check_mode(mode: Any) -> int:
 
 
 async def open_raw(loop: Loop, file: Any, mode: str, flags: int, closefd: bool, opener: Opener | None) -> RawFile:
-    if isinstance(file, int):
+    given = isinstance(file, int)
+    if given:
         fd = file
     elif opener is not None:
         fd = await call_opener(loop, opener, file, flags)
     else:
-        fd = await open_path(loop, file, flags)
-    letters = "".join(letter for letter in mode if letter in "rwax") + ("+" if "+" in mode else "")
+        try:
+            fd = await loop.openat(file, flags)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            fd = await open_fifo(loop, file, flags, error)
     try:
         status, _ = look_at(fd)
         if stat.S_ISDIR(status):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), file)
-        return RawFile(loop, fd, file, letters, status, closefd=closefd)
+        return RawFile(loop, fd, file, mode, status, closefd=closefd, fresh=not given)
     except BaseException:
-        if not isinstance(file, int):
+        if not given:
             await loop.close_fd(fd)
         raise
 
 
-async def open_path(loop: Loop, path: str | bytes, flags: int) -> int:
-    try:
-        return await loop.openat(path, flags)
-    except OSError as error:
-        if error.errno != errno.ENXIO or flags & os.O_ACCMODE != os.O_WRONLY:
-            raise
-        if not stat.S_ISFIFO((await loop.statx(path)).st_mode):
-            raise
+async def open_fifo(loop: Loop, path: str | bytes, flags: int, refused: OSError) -> int:
+    """Wait until somebody reads it."""
+    if flags & os.O_ACCMODE != os.O_WRONLY or not stat.S_ISFIFO((await loop.statx(path)).st_mode):
+        raise refused
     pause = FIFO_FIRST_SECONDS
     while True:
         await asyncio.sleep(pause)
