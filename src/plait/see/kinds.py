@@ -160,7 +160,8 @@ class Waits:
             return self._target(WaitKind.TASK, "task")
         if module in PLUMBING:
             return self._target(*PLUMBING[module])
-        return self._target(WaitKind.FUTURE, f"future in {function}" if function else "future")
+        inner = function.rpartition("<locals>.")[2]
+        return self._target(WaitKind.FUTURE, f"future in {inner}" if inner else "future")
 
     def _target(self, kind: WaitKind, text: str, fd: int = -1) -> tuple[int, int]:
         place = self._places.get((kind, text, fd))
