@@ -1,5 +1,6 @@
 from plait.engine.contract cimport Operation
 from plait.net.reader cimport StreamReader
+from plait.engine.record cimport plait_record
 from plait.net.sending cimport Sender
 
 cdef class Receiving(Operation):
@@ -24,6 +25,8 @@ cdef class Receiver(Sender):
     cdef bint at_eof
     cdef bint bulk                      # much has come at once
 
+    cdef unsigned int identify(self, plait_record* record) except 0
+    cdef bint begin_slice(self) except -1
     cdef int told(self, object protocol) except -1
     cdef int begin_receiving(self) except -1
     cdef int end_receiving(self) except -1
