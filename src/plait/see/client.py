@@ -23,13 +23,24 @@ class CannotAttach(Exception):
     """Says why in one line, with what to do where something can be done."""
 
 
+class Ended(CannotAttach):
+    """The connection is closed from the other side."""
+
+
 class Attached:
     """A connection to a process that runs on plait. Raises CannotAttach, with the reason, wherever it ends."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        try:
+            self.begin()
+        except Ended:
+            # It forked, or closed "all" descriptors and noticed just now: it listens again.
+            self.begin()
+
+    def begin(self) -> None:
         self.received = b""
-        self.socket = connect(pid)
+        self.socket = connect(self.pid)
         try:
             self.check_peer()
             self.check_hello()
@@ -97,7 +108,7 @@ class Attached:
 
     def ended(self) -> CannotAttach:
         if alive(self.pid):
-            return CannotAttach(f"process {self.pid} closed the connection (it forked, or is about to end): try again")
+            return Ended(f"process {self.pid} closed the connection (it forked, or is about to end): try again")
         return CannotAttach(f"process {self.pid} has ended")
 
     def silent(self, seconds: float) -> CannotAttach:
