@@ -1,14 +1,3 @@
-cimport cython
-
-@cython.freelist(16)
-@cython.final
-cdef class Done:
-    cdef object value
-    cdef bint used
-    cdef object take(self)
-
-cdef Done done(object value)
-
 cdef class BinaryMemory:
     cdef public bint _busy              # something that waits is under way, or the file is closed: nothing is done in passing
     cdef public bint _reads, _writes    # what the mode allows

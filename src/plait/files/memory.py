@@ -6,17 +6,8 @@ subclass. How long a task can go on like this is bounded by the buffers: filling
 """
 
 import cython
-from cython.cimports.cpython.object import PyObject, PyTypeObject
-from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.string import memchr, memcpy, memmove
-from cython.cimports.plait.core.cpython import (
-    PYGEN_ERROR,
-    PYGEN_RETURN,
-    PyObjectPointer,
-    PySendResult,
-    plait_raise,
-    plait_set_await,
-)
+from cython.cimports.plait.core.done import done
 from cython.cimports.plait.files.strings import (
     PyByteArray_AS_STRING,
     PyUnicode_AsUTF8AndSize,
@@ -39,71 +30,6 @@ from cython.cimports.plait.net.linux import (
 
 FEED = cython.declare(cython.int, 10)
 CARRIAGE = cython.declare(cython.int, 13)
-REUSED = cython.declare(str, "cannot reuse already awaited coroutine")
-
-
-class Done:
-    """An awaitable whose result is there: a coroutine that ends at its first step, to all who ask."""
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        raise StopIteration(self.take())
-
-    def send(self, value, /):
-        raise StopIteration(self.take())
-
-    def throw(self, typ, val=None, tb=None, /):
-        self.used = True
-        raise typ if val is None else val
-
-    def close(self):
-        self.used = True
-
-    def take(self):
-        if self.used:
-            raise RuntimeError(REUSED)
-        self.used = True
-        return self.value
-
-
-@cython.cfunc
-def done(value) -> Done:
-    made: Done = Done.__new__(Done)
-    made.value = value
-    return made
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def done_await(made: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """am_await: itself."""
-    Py_INCREF(cython.cast(object, made))  # the caller's reference
-    return made
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def done_send(
-    iterator: cython.pointer(PyObject), argument: cython.pointer(PyObject), result: cython.pointer(PyObjectPointer)
-) -> PySendResult:
-    """am_send: the only step, without a StopIteration."""
-    made: Done = cython.cast(Done, iterator)
-    if made.used:
-        plait_raise(RuntimeError(REUSED), None)
-        result[0] = cython.NULL
-        return PYGEN_ERROR
-    made.used = True
-    Py_INCREF(made.value)  # the caller's reference to what is returned
-    result[0] = cython.cast(cython.pointer(PyObject), made.value)
-    return PYGEN_RETURN
-
-
-plait_set_await(cython.cast(cython.pointer(PyTypeObject), Done), done_await, done_send)
 
 
 class BinaryMemory:

@@ -1,0 +1,10 @@
+cimport cython
+
+@cython.freelist(16)
+@cython.final
+cdef class Done:
+    cdef object value
+    cdef bint used
+    cdef object take(self)
+
+cdef Done done(object value)
