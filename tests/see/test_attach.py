@@ -8,12 +8,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plait.see import attach, client, tree
+from plait.see import attach, client, serving, tree
 from plait.see.client import Attached, CannotAttach
 
 from snippets import Ended, run_program, sends
@@ -321,7 +320,7 @@ plait.run(link(1000))
 def test_several_look_at_once_and_one_that_reads_nothing_holds_up_nobody() -> None:
     code = """
 async def main():
-    tasks = [asyncio.create_task(asyncio.sleep(100)) for _ in range(3000)]
+    tasks = [asyncio.create_task(asyncio.sleep(100)) for _ in range(500)]
     asyncio.get_running_loop().call_soon(ready)
     await asyncio.sleep(100)
 plait.run(main())
@@ -336,12 +335,22 @@ plait.run(main())
             each.socket.close()
         return counts
 
-    assert [3001, 3001, 3001] == looked_at(code, look)
+    assert [501, 501, 501] == looked_at(code, look)
 
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"\n", b"{}\n", b"[]\n", b'{"ask": []}\n', b'{"ask": "nonsense"}\n', b"\xff\xfe\n", b"x" * 5000, b"[" * 4000 + b"\n", b""],
+    [
+        b"\n",
+        b"{}\n",
+        b"[]\n",
+        b'{"ask": []}\n',
+        b'{"ask": "nonsense"}\n',
+        b"\xff\xfe\n",
+        b"x" * 5000,
+        b"[" * 4000 + b"\n",
+        b"",
+    ],
     ids=["empty", "object", "list", "kind", "name", "bytes", "long", "deep", "nothing"],
 )
 def test_garbage_is_answered_and_harms_nobody(garbage: bytes) -> None:
@@ -396,13 +405,9 @@ except client.CannotAttach as error:
     print(error)
 with socket.socket(socket.AF_UNIX) as sock:
     sock.connect(b"\\0" + name)
-    sock.sendall(b'{"ask":"dump"}\\n')
     told = b""
-    try:
-        while part := sock.recv(4096):
-            told += part
-    except ConnectionResetError:
-        pass
+    while part := sock.recv(4096):
+        told += part
     print(told)
 """.replace("NOBODY", str(NOBODY))
 
@@ -422,7 +427,9 @@ def test_another_user_is_refused() -> None:
         return done.stdout + done.stderr
 
     code = "async def main():\n    ready()\n    await asyncio.sleep(100)\nplait.run(main())"
-    first, second = looked_at(code, look).splitlines()
+    lines = looked_at(code, look).splitlines()
+    assert 2 == len(lines), lines
+    first, second = lines
     assert first.endswith("is root's and may be looked at by root and root only, not by nobody")
     assert "b'refused uid 0\\n'" == second
 
@@ -567,7 +574,6 @@ plait.run(main())
 def test_a_program_that_closes_all_descriptors_can_still_be_looked_at() -> None:
     loop = dumped("""
 async def main():
-    os.closerange(3, 4096) if False else None
     listener = next(fd for fd in range(3, 100) if listens(fd))
     os.close(listener)
     taken = os.open("/dev/null", os.O_RDONLY)
@@ -598,14 +604,16 @@ plait.run(main())
 """
 
 
-@pytest.mark.parametrize("block", ["import time; time.sleep(100)", "await asyncio.sleep(100)"], ids=["blocked", "waiting"])
+@pytest.mark.parametrize(
+    "block", ["import time; time.sleep(100)", "await asyncio.sleep(100)"], ids=["blocked", "waiting"]
+)
 def test_sigquit_prints_the_dump_and_a_second_one_ends_the_program(block: str) -> None:
     lines: list[str] = []
 
     def then(process: "subprocess.Popen[str]") -> None:
         assert process.stderr is not None
         process.send_signal(signal.SIGQUIT)
-        while not lines or "asyncio/tasks.py" not in lines[-1]:
+        while not lines or "the waiter" not in lines[-1]:
             lines.append(process.stderr.readline())
             assert lines[-1], "".join(lines)
         assert process.poll() is None
@@ -613,7 +621,6 @@ def test_sigquit_prints_the_dump_and_a_second_one_ends_the_program(block: str) -
 
     ended = run_program(QUIT_PROGRAM.replace("BLOCK", block), then)
     assert -signal.SIGQUIT == ended.status
-    assert "the waiter" in "".join(lines)
 
 
 @pytest.mark.parametrize("variable", ["PLAIT_SIGQUIT", "PLAIT_ATTACH"])
@@ -673,7 +680,11 @@ plait.run(main())
 
     def look(pid: int) -> list[tuple[int, str, str]]:
         number = str(pid)
-        return [command("dump", number), command("dump", "--json", number), command("top", "--once", "--every", "0.2", number)]
+        return [
+            command("dump", number),
+            command("dump", "--json", number),
+            command("top", "--once", "--every", "0.2", number),
+        ]
 
     dump_told, json_told, top_told = looked_at(code, look)
     assert (0, "") == (dump_told[0], dump_told[2])
@@ -691,9 +702,11 @@ def test_a_deep_name_does_not_reach_the_terminal_as_a_command() -> None:
     assert "�[31mred" == paint([("\x1b[31mred", "")], False)
 
 
-def test_threads_of_this_process_are_those_before(tmp_path: Path) -> None:
-    """This process runs loops as well, and can look at itself."""
+def test_a_process_can_look_at_itself() -> None:
+    """This one runs loops too; what answers is no thread of Python's."""
     before = threading.active_count()
-    assert os.getpid() == Attached.__enter__(Attached(os.getpid())).pid
+    assert {"ping", "dump", "top"} <= set(serving.QUESTIONS)
+    with Attached(os.getpid()) as attached:
+        assert os.getpid() == attached.ask("ping")["pid"]
     assert before == threading.active_count()
     assert client.alive(os.getpid())

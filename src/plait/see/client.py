@@ -6,6 +6,7 @@ import os
 import pwd
 import socket
 import struct
+import time
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ __all__ = ["Attached", "CannotAttach"]
 
 ANSWER_SECONDS = 10.0  # the answer needs the interpreter lock, which C code may keep
 HELLO_SECONDS = 3.0
+AGAIN_SECONDS = (0.0, 0.01, 0.05, 0.2)
 CREDENTIALS = struct.Struct("iII")
 READ_SIZE = 1 << 20
 
@@ -24,7 +26,7 @@ class CannotAttach(Exception):
 
 
 class Ended(CannotAttach):
-    """The connection is closed from the other side."""
+    """The connection is closed from the other side, or nobody listens there now."""
 
 
 class Attached:
@@ -32,11 +34,13 @@ class Attached:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        try:
-            self.begin()
-        except Ended:
-            # It forked, or closed "all" descriptors and noticed just now: it listens again.
-            self.begin()
+        for seconds in AGAIN_SECONDS:
+            try:
+                return self.begin()
+            except Ended:
+                # It forked, or closed "all" descriptors and noticed just now: it listens again in a moment.
+                time.sleep(seconds)
+        self.begin()
 
     def begin(self) -> None:
         self.received = b""
@@ -127,7 +131,7 @@ def connect(pid: int) -> socket.socket:
         sock.connect(b"\0" + socket_name(inner_pid(pid), pid_namespace(pid) or pid_namespace()))
     except OSError:
         sock.close()
-        raise CannotAttach(why_no_socket(pid)) from None
+        raise Ended(why_no_socket(pid)) from None
     return sock
 
 
