@@ -8,6 +8,7 @@ from plait.engine.errors import EngineUnavailable
 from plait.files import open
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
+from plait.see.recorders import mark, record
 from plait.see.watchdog import Block, Suspicion, Watchdog, watchdog
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "Watchdog",
     "background",
     "install",
+    "mark",
     "new_event_loop",
     "open",
+    "record",
     "run",
     "watchdog",
 ]

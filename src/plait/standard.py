@@ -386,3 +386,24 @@ def executor_of(loop: Any) -> Any:
 def is_gathering(task: Any) -> bool:
     """Whether a task waits for a gather()."""
     return type(awaited_by_task(task)).__name__ == "_GatheringFuture"
+
+
+# What the recorder wants to know of asyncio's own objects.
+
+
+def is_group_future(future: object) -> bool:
+    """Whether it is what gather() returns, which waits for several."""
+    return isinstance(future, tasks._GatheringFuture)
+
+
+def tls_application(protocol: Any) -> Any:
+    """The user's protocol behind the one that does TLS for it."""
+    while isinstance(protocol, sslproto.SSLProtocol):
+        protocol = protocol._app_protocol
+    return protocol
+
+
+def wrapped_task(callback: Any) -> Any:
+    """The standard Task whose step or wakeup this callback of a handle is, or None."""
+    owner = getattr(callback, "__self__", None)
+    return owner if isinstance(owner, tasks.Task) and type(callback).__name__ != "method" else None

@@ -27,6 +27,7 @@ from cython.cimports.plait.core.cpython import (
     plait_stop_iteration,
 )
 from cython.cimports.plait.core.handles import Handle
+from cython.cimports.plait.core.recorder import recorder_of
 from cython.cimports.plait.engine.contract import Operation
 
 from plait.standard import extract_stack, future_repr, replace_awaited_by
@@ -328,6 +329,8 @@ class Future:
         if self._asyncio_future_blocking:
             raise RuntimeError("await wasn't used with future")
         self._asyncio_future_blocking = True
+        if self._loop.record != cython.NULL:
+            recorder_of(self._loop.record).awaits()
         return 0
 
 
@@ -453,6 +456,9 @@ def future_send(
             result[0] = cython.NULL
             return PYGEN_ERROR
         future._asyncio_future_blocking = True
+        if future._loop.record != cython.NULL and recorder_of(future._loop.record).awaits() < 0:
+            result[0] = cython.NULL
+            return PYGEN_ERROR
         Py_INCREF(future)  # the caller's reference to what is yielded
         result[0] = iterator
         return PYGEN_NEXT

@@ -1,4 +1,5 @@
 from plait.core.ready cimport Runnable, Scheduler
+from plait.engine.record cimport plait_record
 
 cdef class Handle(Runnable):
     cdef readonly Scheduler _loop
@@ -9,6 +10,8 @@ cdef class Handle(Runnable):
     cdef object __weakref__
     cdef int setup(self, Scheduler loop, object callback, tuple args, object context) except -1
     cdef int trace(self) except -1
+    cdef unsigned int identify(self, plait_record* record) except? 0
+    cdef int outcome(self, plait_record* record) except -1
     cdef int failed(self, object exc) except -1
 
 cdef class ThreadSafeHandle(Handle):

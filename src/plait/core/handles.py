@@ -15,6 +15,9 @@ from cython.cimports.plait.core.cpython import (
     plait_fetch_exception,
     plait_reuse,
 )
+from cython.cimports.plait.core.ready import Runnable
+from cython.cimports.plait.core.recorder import Recorder, recorder_of
+from cython.cimports.plait.engine.record import PLAIT_BY_TIMER, PLAIT_RAISED, PLAIT_RETURNED, plait_record_pushes
 
 from plait.standard import ThreadSafeHandleFace, extract_stack, format_callback_source
 
@@ -57,8 +60,26 @@ class Handle:
     def _run(self):
         self.run()
 
+    def identify(self, record):
+        return 0 if self._cancelled else recorder_of(record).callback_actor(self._callback)
+
+    def outcome(self, record):
+        recorder: Recorder = recorder_of(record)
+        if record.outcome != PLAIT_RAISED:
+            record.outcome = PLAIT_RETURNED
+        subject = recorder.subject
+        if subject is not None:
+            recorder.subject = None
+            if isinstance(subject, Runnable):
+                cython.cast(Runnable, subject).outcome(record)
+            else:
+                recorder.foreign_outcome(subject)
+        return 0
+
     def failed(self, exc):
         self.make_known()
+        if self._loop.record != cython.NULL:
+            self._loop.record.outcome = PLAIT_RAISED
         source = format_callback_source(self._callback, self._args)
         context = {"message": f"Exception in callback {source}", "exception": exc, "handle": self}
         if self._source_traceback:
@@ -276,10 +297,15 @@ class TimerHeap:
 
     def fire(self, loop, now_ns):
         """Move what is due into the ready ring, in order."""
+        if loop.record != cython.NULL:
+            plait_record_pushes(loop.record, PLAIT_BY_TIMER, 0)
         while self.count and self.first_ns() <= now_ns:
             timer: TimerHandle = cython.cast(TimerHandle, self.entries[self.start].timer)
             self.remove(timer)
             loop.push(timer)
+            if loop.record != cython.NULL:
+                # It was ready when it was due.
+                loop.record.pushed[(loop.head + loop.count - 1) & loop.mask].ns = timer.when_ns
         return 0
 
     def clear(self):

@@ -1,9 +1,13 @@
 from plait.engine.contract cimport Engine
+from plait.engine.record cimport plait_record
 
 cdef class Runnable:
-    cdef bint queued                          # stands in the ready ring or among the deferred
-    cdef bint unknown                         # to the garbage collector: only the loop holds it, see Handle.setup()
+    cdef unsigned char queued                 # stands in the ready ring or among the deferred
+    cdef unsigned char unknown                # to the garbage collector: only the loop holds it, see Handle.setup()
+    cdef unsigned int actor                   # the number under which the recorder has it; 0 for none
     cdef int run(self) except -1
+    cdef unsigned int identify(self, plait_record* record) except? 0
+    cdef int outcome(self, plait_record* record) except -1
     cdef void make_known(self) noexcept
 
 cdef class Scheduler:
@@ -17,11 +21,14 @@ cdef class Scheduler:
     cdef unsigned long thread                 # of the thread the loop runs in; 0 while it does not run
     cdef unsigned char* receive_buffer        # one hot buffer for all receives of this loop, RECEIVE_SIZE bytes
     cdef size_t receive_size
+    cdef plait_record* record                 # what runs and what is pushed is written there; NULL while nobody records
+    cdef readonly object recorder             # whose record that is
     cdef int push(self, Runnable runnable) except -1
     cdef int push_threadsafe(self, Runnable runnable) except -1
     cdef Runnable pop(self)
     cdef int defer(self, Runnable runnable) except -1
     cdef int run_deferred(self) except -1
     cdef int grow(self) except -1
+    cdef int grow_record(self, unsigned int slots) except -1
     cdef int check_thread(self) except -1
     cdef int wrong_thread(self) except -1

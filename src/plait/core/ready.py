@@ -8,6 +8,7 @@ import cython
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.plait.core.cpython import Py_REFCNT, PyObject_GC_Track, PyThread_get_thread_ident
+from cython.cimports.plait.engine.record import PLAIT_BY_THREAD, PLAIT_RETURNED, plait_pushed, plait_record_ready
 
 RECEIVE_SIZE = cython.declare(cython.size_t, 256 * 1024)
 INITIAL_SLOTS = cython.declare(cython.uint, 256)
@@ -24,6 +25,15 @@ class Runnable:
         if self.unknown:
             self.unknown = False
             PyObject_GC_Track(self)
+
+    def identify(self, record):
+        """The number of the actor whose slice its run is, introduced to the recorder if it must be; 0: of nobody."""
+        return 0
+
+    def outcome(self, record):
+        """Tell the record how its run has ended."""
+        record.outcome = PLAIT_RETURNED
+        return 0
 
 
 class Scheduler:
@@ -50,6 +60,8 @@ class Scheduler:
             self.wrong_thread()
         if self.count > self.mask:
             self.grow()
+        if self.record != cython.NULL:
+            plait_record_ready(self.record, (self.head + self.count) & self.mask, runnable.actor)
         # The ring owns one reference to each entry; pop() hands it to its caller.
         Py_INCREF(runnable)
         self.ring[(self.head + self.count) & self.mask] = cython.cast(cython.p_void, runnable)
@@ -60,6 +72,10 @@ class Scheduler:
         """Append from any thread: the interpreter lock makes it atomic, and a sleeping engine is woken."""
         if self.count > self.mask:
             self.grow()
+        if self.record != cython.NULL:
+            plait_record_ready(self.record, (self.head + self.count) & self.mask, runnable.actor)
+            if self.thread != PyThread_get_thread_ident():
+                self.record.pushed[(self.head + self.count) & self.mask].kind = PLAIT_BY_THREAD
         Py_INCREF(runnable)  # owned by the ring, as in push()
         self.ring[(self.head + self.count) & self.mask] = cython.cast(cython.p_void, runnable)
         self.count += 1
@@ -112,10 +128,27 @@ class Scheduler:
         i: cython.uint
         for i in range(self.count):
             ring[i] = self.ring[(self.head + i) & self.mask]
+        if self.record != cython.NULL:
+            self.grow_record(2 * slots)
         free(self.ring)
         self.ring = ring
         self.head = 0
         self.mask = 2 * slots - 1
+        return 0
+
+    def grow_record(self, slots):
+        """The same with what the recorder knows of the entries."""
+        record = self.record
+        pushed = cython.cast(cython.pointer(plait_pushed), calloc(slots, cython.sizeof(plait_pushed)))
+        if pushed == cython.NULL:
+            raise MemoryError
+        i: cython.uint
+        for i in range(self.count):
+            pushed[i] = record.pushed[(self.head + i) & self.mask]
+        if record.again >= 0:
+            record.again = (cython.cast(cython.uint, record.again) - self.head) & self.mask
+        free(record.pushed)
+        record.pushed = pushed
         return 0
 
     def check_thread(self):

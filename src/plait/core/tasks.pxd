@@ -1,5 +1,6 @@
 from plait.core.futures cimport Future
 from plait.core.ready cimport Runnable, Scheduler
+from plait.engine.record cimport plait_record
 
 cdef class Task(Future):
     cdef readonly object _coro, _context
@@ -20,6 +21,10 @@ cdef class Task(Future):
     cdef int raised(self, object error) except -1
     cdef int complain(self, str text) except -1
     cdef int begin_eagerly(self) except -1
+    cdef int first_slice_inside(self) except -1
+    cdef int introduce(self, plait_record* record, unsigned long long created_ns) except -1
+    cdef unsigned int identify(self, plait_record* record) except? 0
+    cdef int outcome(self, plait_record* record) except -1
     cdef void link(self) noexcept
     cdef void unlink(self) noexcept
 

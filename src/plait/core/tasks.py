@@ -35,7 +35,19 @@ from cython.cimports.plait.core.current import (
     plait_leave_task,
     plait_switch_task,
 )
-from cython.cimports.plait.core.futures import OperationFuture, State
+from cython.cimports.plait.core.frames import plait_coroutine_place
+from cython.cimports.plait.core.futures import Future, OperationFuture, State
+from cython.cimports.plait.core.recorder import Interrupted, Recorder, recorder_of, set_wakeup
+from cython.cimports.plait.engine.record import (
+    PLAIT_AGAIN,
+    PLAIT_AWAITS_FUTURE,
+    PLAIT_AWAITS_TASK,
+    PLAIT_CANCELLED,
+    PLAIT_RAISED,
+    PLAIT_RETURNED,
+    PLAIT_WAITS,
+    plait_record_knows,
+)
 
 from plait.standard import iscoroutine, task_get_stack, task_print_stack, task_repr
 
@@ -92,6 +104,8 @@ class Task(Future):
             return self.begin_eagerly()
         loop.push(self)
         self.link()
+        if loop.record != cython.NULL:
+            self.introduce(loop.record, loop.record.pushed_ns)
         return 0
 
     def __del__(self):
@@ -125,6 +139,8 @@ class Task(Future):
 
     def set_name(self, value, /):
         self.name = str(value)
+        if self._loop.record != cython.NULL and self.linked:
+            self.introduce(self._loop.record, 0)
 
     def set_result(self, result, /):
         raise RuntimeError("Task does not support set_result operation")
@@ -164,6 +180,46 @@ class Task(Future):
             if self.cancels_requested == 0 and UNCANCEL_TAKES_BACK:
                 self._must_cancel = False
         return self.cancels_requested
+
+    # What the recorder asks.
+
+    def identify(self, record):
+        if not plait_record_knows(record, self.actor):
+            self.introduce(record, 0)
+        record.at = plait_coroutine_place(record, self._coro)
+        return self.actor
+
+    def introduce(self, record, created_ns):
+        recorder: Recorder = recorder_of(record)
+        code: cython.uint = recorder.code_of_coroutine(self._coro)
+        number: cython.uint = 0
+        text = None
+        if isinstance(self.name, str):
+            text = self.name
+        else:
+            number = cython.cast(cython.uint, cython.cast(cython.ulonglong, self.name))
+        self.actor = recorder.introduce(self.actor, 0, code, number, created_ns, text)
+        return 0
+
+    def outcome(self, record):
+        if self.state == State.PENDING:
+            waiter = self._fut_waiter
+            if waiter is None:
+                record.outcome = PLAIT_AGAIN
+            else:
+                record.outcome = PLAIT_WAITS
+                if type(waiter) is Future:
+                    record.awaited = PLAIT_AWAITS_FUTURE
+                elif type(waiter) is Task:
+                    record.awaited = PLAIT_AWAITS_TASK
+        elif self.state == State.CANCELLED:
+            record.outcome = PLAIT_CANCELLED
+        elif self.failed:
+            record.outcome = PLAIT_RAISED
+            recorder_of(record).task_ended(record.actor, self.result_value)
+        else:
+            record.outcome = PLAIT_RETURNED
+        return 0
 
     # The slice.
 
@@ -262,6 +318,8 @@ class Task(Future):
         future._asyncio_future_blocking = False
         future.add_done_callback(self._wakeup, context=self._context)
         self._fut_waiter = future
+        if self._loop.record != cython.NULL:
+            recorder_of(self._loop.record).awaits_foreign(self._coro, future)
         if self._must_cancel and future.cancel(msg=self._cancel_message):
             self._must_cancel = False
         return 0
@@ -301,7 +359,10 @@ class Task(Future):
         self.link()
         PyContext_Enter(self._context)
         try:
-            self.slice(None)
+            if loop.record == cython.NULL:
+                self.slice(None)
+            else:
+                self.first_slice_inside()
         finally:
             PyContext_Exit(self._context)
             if previous is None:
@@ -311,6 +372,22 @@ class Task(Future):
             loop.task_is_current = was_ours
         if self.state != State.PENDING:
             self._coro = None
+        return 0
+
+    def first_slice_inside(self):
+        """Recorded, it cuts the slice around it in two."""
+        record = self._loop.record
+        recorder: Recorder = recorder_of(record)
+        interrupted = cython.declare(Interrupted)
+        recorder.begin_inside(cython.address(interrupted))
+        self.introduce(record, record.boundary_ns)
+        record.actor = self.identify(record)
+        try:
+            self.slice(None)
+        finally:
+            if self._loop.record == record and record.running:
+                self.outcome(record)
+                recorder.end_inside(cython.address(interrupted))
         return 0
 
     # The loop's list of live tasks: borrowed references, so that a task that nobody holds can still be collected.
@@ -369,3 +446,4 @@ def task_dealloc(task: cython.pointer(PyObject)) -> cython.void:
 
 
 plait_reuse(cython.cast(cython.pointer(PyTypeObject), Task), task_dealloc, False)
+set_wakeup(Task._wakeup)

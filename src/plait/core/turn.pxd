@@ -12,9 +12,12 @@ cdef class Core(Scheduler):
     cdef Handle prepare(self, Handle handle, object callback, tuple args, object context)
     cdef TimerHandle timer(self, double when_s, object callback, tuple args, object context)
     cdef int turn(self) except -1
+    cdef int wait(self, long long timeout_ns) except -1
     cdef int leave_task(self) except -1
     cdef int run_ready(self, unsigned int count) except -1
     cdef int run_slowly(self, Runnable runnable) except -1
+    cdef int run_recorded(self, Runnable runnable) except -1
+    cdef int end_slice(self, Runnable runnable) except -1
     cdef int check_callback(self, object callback) except -1
     cdef Handle begin_watch(self, object fileobj, Handle handle, bint reading)
     cdef bint forget_watch(self, object fileobj, bint reading) except -1

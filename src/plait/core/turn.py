@@ -21,9 +21,18 @@ from cython.cimports.plait.core.current import plait_current_init, plait_leave_t
 from cython.cimports.plait.core.futures import Future
 from cython.cimports.plait.core.handles import Handle, ThreadSafeHandle, TimerHandle, TimerHeap
 from cython.cimports.plait.core.ready import Runnable
+from cython.cimports.plait.core.recorder import run_begins, run_ends
 from cython.cimports.plait.core.tasks import Task, live_tasks
 from cython.cimports.plait.core.watches import Watch
 from cython.cimports.plait.engine.contract import Engine
+from cython.cimports.plait.engine.record import (
+    PLAIT_BY_SIGNAL,
+    plait_pushed,
+    plait_record_begin,
+    plait_record_end,
+    plait_record_pushes,
+    plait_record_turn,
+)
 
 from plait.standard import ThreadSafeHandleFace, format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
 
@@ -78,6 +87,7 @@ class Core:
         if not self.engine.is_open:
             self._open_engine()
             self.engine_thread = thread
+        self.engine.record = self.record
         return 0
 
     def run_forever(self):
@@ -96,12 +106,14 @@ class Core:
             self._thread_id = threading.get_ident()
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             set_running_loop(self)
+            run_begins(self)
             while True:
                 self.turn()
                 if self._stopping:
                     break
         finally:
             self.leave_task()
+            run_ends(self)
             self._stopping = False
             self.thread = 0
             self._thread_id = None
@@ -148,24 +160,33 @@ class Core:
         self.turns += 1
         if self.count or self._stopping or self.deferred:  # deferred: left over by a turn that an exit ended
             if self.engine.pending():
-                self.leave_task()
-                self.engine.wait(0)
+                self.wait(0)
             # A busy loop of C callables alone would never come to where Python looks for Ctrl-C.
             PyErr_CheckSignals()
         else:
-            self.leave_task()
             if self.timers.count:
                 timeout_ns = self.timers.first_ns() - plait_now_ns()
                 if timeout_ns < 0:
                     timeout_ns = 0
-            self.engine.wait(timeout_ns)
+            self.wait(timeout_ns)
         if self.timers.count:
             self.timers.fire(self, plait_now_ns())
+        if self.record != cython.NULL:
+            plait_record_turn(self.record)
         self.run_ready(self.count)
         if self.deferred:
             self.leave_task()
             self.run_deferred()
+            if self.record != cython.NULL:
+                self.record.loop_due = True
         return 0
+
+    def wait(self, timeout_ns):
+        self.leave_task()
+        if self.record != cython.NULL:
+            self.record.woke_ns = self.record.boundary_ns  # unless it sleeps
+            self.record.loop_due = True
+        return self.engine.wait(timeout_ns)
 
     def leave_task(self):
         """Before anything runs that is not a Task of ours: it must see no current task, and a standard Task finds none when it steps.
@@ -187,16 +208,44 @@ class Core:
                     runnable = self.pop()
                     if type(runnable) is not Task:
                         self.leave_task()
-                    if self._debug:
+                    if self.record != cython.NULL:
+                        self.run_recorded(runnable)
+                    elif self._debug:
                         self.run_slowly(runnable)
                     else:
                         runnable.run()
             except (SystemExit, KeyboardInterrupt):
+                self.end_slice(runnable)
                 raise
             except BaseException as exc:
+                self.end_slice(runnable)
                 self.call_exception_handler(
                     {"message": f"Exception in callback {runnable!r}", "exception": exc, "handle": runnable}
                 )
+        return 0
+
+    def run_recorded(self, runnable):
+        """As a slice of its actor."""
+        record = self.record
+        pushed: plait_pushed = record.pushed[(self.head - 1) & self.mask]
+        plait_record_begin(record, pushed.ns, pushed.kind, pushed.id)
+        actor: cython.uint = runnable.identify(record)
+        record.actor = actor
+        record.running = actor != 0
+        if self._debug:
+            self.run_slowly(runnable)
+        else:
+            runnable.run()
+        return self.end_slice(runnable)
+
+    def end_slice(self, runnable):
+        record = self.record
+        if record != cython.NULL and record.running:
+            runnable.outcome(record)
+            plait_record_end(record)
+            if record.slow:
+                record.slow = False
+                self.recorder._slow()
         return 0
 
     def run_slowly(self, runnable):
@@ -247,6 +296,17 @@ class Core:
         handle: Handle = ThreadSafeHandle.__new__(ThreadSafeHandle) if CANCEL_WAITS else Handle.__new__(Handle)
         self.prepare(handle, callback, args, context)
         self.push_threadsafe(handle)
+        return handle
+
+    def _call_soon_by_signal(self, signum, callback, args, context):
+        """call_soon_threadsafe() for a signal's handler."""
+        if self.record == cython.NULL or self.thread != PyThread_get_thread_ident():
+            return self.call_soon_threadsafe(callback, *args, context=context)
+        kind, pusher = self.record.pusher_kind, self.record.pusher
+        plait_record_pushes(self.record, PLAIT_BY_SIGNAL, signum)
+        handle = self.call_soon_threadsafe(callback, *args, context=context)
+        if self.record != cython.NULL:
+            plait_record_pushes(self.record, kind, pusher)
         return handle
 
     def time(self):

@@ -1,6 +1,9 @@
 """add_reader() and add_writer(): a user's descriptor, watched level-triggered, with one handle for each direction."""
 
+import cython
 from cython.cimports.plait.core.cpython import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from cython.cimports.plait.core.recorder import recorder_of
+from cython.cimports.plait.engine.record import PLAIT_BY_KERNEL, plait_record_pushes
 
 
 class Watch:
@@ -11,6 +14,10 @@ class Watch:
         self.fd = fd
 
     def ready(self, events):
+        if self.loop.record != cython.NULL:
+            plait_record_pushes(
+                self.loop.record, PLAIT_BY_KERNEL, recorder_of(self.loop.record).descriptor_actor(self.fd)
+            )
         if self.reader is not None and events & (EPOLLIN | EPOLLHUP | EPOLLERR):
             self.loop.push(self.reader)
         if self.writer is not None and events & (EPOLLOUT | EPOLLHUP | EPOLLERR):

@@ -1,4 +1,5 @@
 # The contract between the loop and the kernel; see contract.py for the prose.
+from plait.engine.record cimport plait_record
 
 cdef class Operation:
     cdef Engine engine              # the engine that holds it, None before the first and after the last completion
@@ -13,6 +14,7 @@ cdef class Source:
     cdef unsigned int events        # what it asked for (EPOLLIN, EPOLLOUT, EPOLLRDHUP)
     cdef bint level                 # level-triggered, on a descriptor that a user owns
     cdef unsigned int slot          # its place in the engine's slot table; the engine's own
+    cdef unsigned int actor         # the number under which the recorder has it; 0 for none
     cdef int ready(self, unsigned int events) except -1
 
 cdef class CallbackSource(Source):
@@ -30,6 +32,7 @@ cdef class Engine:
     cdef readonly bint sends        # submit_send() works here; known once it is open
     cdef readonly bint receives     # submit_receive() works here; known once it is open
     cdef volatile bint sleeping     # true only while the thread is (about to be) blocked in the kernel
+    cdef plait_record* record       # is told of every sleep; NULL while nobody records
     cpdef int open(self) except -1
     cpdef int close(self) except -1
     cpdef int forget(self) except -1

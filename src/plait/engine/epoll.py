@@ -27,6 +27,7 @@ from cython.cimports.plait.engine.kernel import (
     plait_now_ns,
     plait_pollable,
 )
+from cython.cimports.plait.engine.record import plait_record_busy, plait_record_idle
 from cython.cimports.plait.engine.slots import SOURCE, Slot, Slots
 
 BATCH = cython.declare(cython.int, 512)
@@ -198,9 +199,13 @@ class EpollEngine(Engine):
         # Set while this thread still has the interpreter: whoever queues work from now on sees it and wakes us, and the eventfd
         # remembers a wake that comes before we sleep.
         self.sleeping = True
+        if self.record != cython.NULL:
+            plait_record_idle(self.record)
         with cython.nogil:
             count = plait_epoll_wait(self.epoll, self.batch, BATCH, timeout_ns, self.exact)
         self.sleeping = False
+        if self.record != cython.NULL:
+            plait_record_busy(self.record)
         self.looked(count)
         PyErr_CheckSignals()
         return 0

@@ -36,6 +36,7 @@ from cython.cimports.plait.engine.kernel import (
     plait_pollable,
     plait_thread,
 )
+from cython.cimports.plait.engine.record import plait_record_busy, plait_record_idle
 from cython.cimports.plait.engine.slots import OPERATION, RECEIVE, SOURCE, Slot, Slots
 from cython.cimports.plait.engine.uring import (
     IORING_CQE_BUFFER_SHIFT,
@@ -551,9 +552,13 @@ class UringEngine(Engine):
         # Set while this thread still has the interpreter: whoever queues work from now on sees it and wakes us, and the eventfd
         # remembers a wake that comes before we sleep.
         self.sleeping = True
+        if self.record != cython.NULL:
+            plait_record_idle(self.record)
         with cython.nogil:
             result = plait_ring_enter(ring, 1, timeout_ns)
         self.sleeping = False
+        if self.record != cython.NULL:
+            plait_record_busy(self.record)
         self.entered(result)
         # Always: a signal during submit-and-wait answers the number of submissions, not EINTR.
         PyErr_CheckSignals()

@@ -1,4 +1,5 @@
 from plait.engine.contract cimport Operation
+from plait.engine.record cimport plait_record
 from plait.net.sending cimport Sender
 
 cdef class Receiving(Operation):
@@ -22,6 +23,8 @@ cdef class Receiver(Sender):
     cdef bint at_eof
     cdef bint bulk                      # much has come at once
 
+    cdef unsigned int identify(self, plait_record* record) except 0
+    cdef bint begin_slice(self) except -1
     cdef int told(self, object protocol) except -1
     cdef int begin_receiving(self) except -1
     cdef int end_receiving(self) except -1

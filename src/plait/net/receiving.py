@@ -17,6 +17,12 @@ from cython.cimports.cpython.contextvars import PyContext_Enter, PyContext_Exit
 from cython.cimports.cpython.ref import Py_DECREF, PyObject
 from cython.cimports.libc.string import memset
 from cython.cimports.plait.engine.contract import Operation
+from cython.cimports.plait.engine.record import (
+    PLAIT_BY_KERNEL,
+    plait_record_begin,
+    plait_record_end,
+    plait_record_pushes,
+)
 from cython.cimports.plait.net.linux import (
     AF_INET,
     AF_INET6,
@@ -88,6 +94,20 @@ class Receiving(Operation):
 class Receiver(Sender):
     """A connected stream socket that can also be received from. Stream adds the connection's life."""
 
+    def identify(self, record):
+        """Its number as an actor that runs slices, introduced to the recorder if it must be."""
+        raise NotImplementedError
+
+    def begin_slice(self):
+        """Before the protocol is told: true if it is told from within the engine's wait and recorded, so that a slice begins here."""
+        record = self.loop.record
+        if record == cython.NULL or record.running:
+            return False
+        actor: cython.uint = self.identify(record)
+        plait_record_begin(record, record.woke_ns, PLAIT_BY_KERNEL, actor)
+        record.actor = actor
+        return True
+
     def told(self, protocol):
         """From now on this protocol is told."""
         self.protocol = protocol
@@ -151,6 +171,8 @@ class Receiver(Sender):
         return 0
 
     def ready(self, events):
+        if self.loop.record != cython.NULL:
+            plait_record_pushes(self.loop.record, PLAIT_BY_KERNEL, self.identify(self.loop.record))
         if not self.by_completion:
             if events & END_EVENTS:
                 self.hung_up = True
@@ -221,6 +243,7 @@ class Receiver(Sender):
         return 0
 
     def hand_over(self, piece):
+        recorded: cython.bint = self.begin_slice()
         PyContext_Enter(self.context)
         self.dispatching = True
         try:
@@ -229,6 +252,8 @@ class Receiver(Sender):
             self.dispatching = False
             PyContext_Exit(self.context)
             self.after_read()
+            if recorded and self.loop.record != cython.NULL:
+                plait_record_end(self.loop.record)
         return 0
 
     def take(self, piece):
@@ -271,6 +296,7 @@ class Receiver(Sender):
         rounds: cython.int = 0
         if self.by_completion:
             return self.take_kept()
+        recorded: cython.bint = self.begin_slice()
         # Stays so only if the protocol asks to exit: then the next run looks again.
         self.readable = True
         PyContext_Enter(self.context)
@@ -290,6 +316,8 @@ class Receiver(Sender):
             self.dispatching = False
             PyContext_Exit(self.context)
             self.after_read()
+            if recorded and self.loop.record != cython.NULL:
+                plait_record_end(self.loop.record)
         return 0
 
     def after_read(self):

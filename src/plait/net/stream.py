@@ -10,6 +10,13 @@ import warnings
 import cython
 from cython.cimports.cpython.contextvars import PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cython.cimports.plait.core.ready import Runnable
+from cython.cimports.plait.core.recorder import recorder_of
+from cython.cimports.plait.engine.record import (
+    PLAIT_RETURNED,
+    PLAIT_WAITS,
+    plait_record_end,
+    plait_record_knows,
+)
 from cython.cimports.plait.net.addresses import local_address, peer_address, text_of
 from cython.cimports.plait.net.linux import (
     AF_INET,
@@ -39,6 +46,13 @@ class StreamTurn(Runnable):
 
     def run(self):
         return self.stream.turn()
+
+    def identify(self, record):
+        return self.stream.identify(record)
+
+    def outcome(self, record):
+        record.outcome = PLAIT_RETURNED if self.stream.lost else PLAIT_WAITS
+        return 0
 
 
 class Stream(Receiver):
@@ -84,9 +98,22 @@ class Stream(Receiver):
         network.hold(self)
         return 0
 
+    def identify(self, record):
+        if self.actor == 0 or not plait_record_knows(record, self.actor):
+            self.actor = recorder_of(record).protocol_actor(
+                self.actor,
+                self.fd,
+                self.protocol,
+                self.server is not None,
+                self.get_extra_info("peername"),
+                self.get_extra_info("sockname"),
+            )
+        return self.actor
+
     def start(self):
         """Tell the protocol of its connection, then watch the descriptor."""
         self.start_due = False
+        recorded: cython.bint = self.begin_slice()
         PyContext_Enter(self.context)
         self.dispatching = True
         try:
@@ -99,6 +126,8 @@ class Stream(Receiver):
             self.dispatching = False
             PyContext_Exit(self.context)
             self.started()
+            if recorded and self.loop.record != cython.NULL:
+                plait_record_end(self.loop.record)
         return 0
 
     def started(self):

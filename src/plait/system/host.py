@@ -8,12 +8,17 @@ from plait.engine.contract import CallbackSource
 
 # For the type checker the loop; at run time nothing, for Loop itself inherits from BaseEventLoop.
 if TYPE_CHECKING:
-    from asyncio import BaseEventLoop
+    from asyncio import BaseEventLoop, Handle
+    from contextvars import Context
+    from typing import Any
 
     from plait.engine.contract import Engine
 
     class Base(BaseEventLoop):
         def _get_engine(self) -> Engine: ...
+        def _call_soon_by_signal(
+            self, signum: int, callback: Callable[..., object], args: tuple[Any, ...], context: Context
+        ) -> Handle: ...
 else:
     Base = object
 

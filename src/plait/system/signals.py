@@ -41,7 +41,7 @@ class Delivery:
     def __call__(self, signum: int, frame: object) -> None:
         loop = self.loop()
         if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self.callback, *self.args, context=self.context)
+            loop._call_soon_by_signal(signum, self.callback, self.args, self.context)
 
 
 class SignalFactories(Host):

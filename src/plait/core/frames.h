@@ -1,0 +1,68 @@
+/* Where the interpreter keeps the frames of running coroutines: read only, never followed further than is proven.
+ *
+ * A frame's struct is private and differs between releases (3.11: code, back and place are words 4, 6, 7; 3.12 and 3.13: 0, 1, 7; 3.14:
+ * 0 with two tag bits, 1, 7). So the words are found out once per process, by looking for what a known coroutine must have in
+ * them, and whatever is not found is not read. The first frame is in the thread state, in its public part.
+ */
+#ifndef PLAIT_FRAMES_H
+#define PLAIT_FRAMES_H
+
+#include <Python.h>
+#include <frameobject.h>
+#include "record.h"
+
+enum { PLAIT_FRAME_WORDS = 10 };
+
+/* The frame that runs in this thread: an address to look at while it runs. */
+static inline void **plait_current_frame(void) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return (void **)PyThreadState_GetUnchecked()->current_frame;
+#else
+    return (void **)_PyThreadState_UncheckedGet()->cframe->current_frame;
+#endif
+}
+
+static inline PyCodeObject *plait_frame_code(const plait_record *record, void **frame) {
+    PyObject *code = (PyObject *)((uintptr_t)frame[record->frame_code] & ~(uintptr_t)3);
+    return code != NULL && PyCode_Check(code) ? (PyCodeObject *)code : NULL;
+}
+
+/* The code unit that the frame has come to, + 1; 0 where it is none or too large for 16 bits. */
+static inline unsigned plait_frame_place(const plait_record *record, void **frame, PyCodeObject *code) {
+    Py_ssize_t place = ((char *)frame[record->frame_place] - (char *)code->co_code_adaptive) / 2 + 1;
+    return place > 0 && place < 0xFFFF ? (unsigned)place : 0;
+}
+
+/* Borrowed; NULL where it is not known. It lives as long as the coroutine does. */
+static inline PyCodeObject *plait_coroutine_code(const plait_record *record, PyObject *coroutine) {
+    if (record->coroutine_frame <= 0 || !PyCoro_CheckExact(coroutine)) return NULL;
+    return plait_frame_code(record, (void **)((char *)coroutine + record->coroutine_frame));
+}
+
+/* Where a coroutine that is suspended, or has not begun, goes on. */
+static inline unsigned plait_coroutine_place(const plait_record *record, PyObject *coroutine) {
+    PyCodeObject *code = plait_coroutine_code(record, coroutine);
+    return code == NULL ? 0 : plait_frame_place(record, (void **)((char *)coroutine + record->coroutine_frame), code);
+}
+
+/* Called by a coroutine of a known code that was called by another: look where their frames have what is known. */
+static inline int plait_find_words(plait_record *record, PyObject *code, PyObject *coroutine, void **caller) {
+    void **frame = plait_current_frame();
+    uintptr_t first = (uintptr_t)((PyCodeObject *)code)->co_code_adaptive;
+    uintptr_t last = first + 2 * (uintptr_t)Py_SIZE(code);
+    int found_code = -1, previous = -1, place = -1;
+    for (int i = 0; i < PLAIT_FRAME_WORDS; i++) {
+        uintptr_t word = (uintptr_t)frame[i];
+        if (found_code < 0 && (word & ~(uintptr_t)3) == (uintptr_t)code) found_code = i;
+        if (previous < 0 && word == (uintptr_t)caller) previous = i;
+        if (place < 0 && word >= first && word < last) place = i;
+    }
+    if (found_code < 0 || previous < 0 || place < 0) return 0;
+    record->frame_code = found_code;
+    record->frame_previous = previous;
+    record->frame_place = place;
+    record->coroutine_frame = (char *)frame - (char *)coroutine;
+    return 1;
+}
+
+#endif

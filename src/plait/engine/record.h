@@ -1,0 +1,334 @@
+/* What the recorder writes while the loop runs: fixed events of 32 bytes in a ring. No Python here, no allocation, no call.
+ *
+ * One `plait_record` belongs to one loop and is written under the interpreter lock only. The end of a slice is the start of the next, so
+ * that each costs one look at the clock. `pushed` runs parallel to the loop's ready ring: when and by whom each entry was made ready.
+ * The mapping with the events may be a file's (recorder.py): what was stored there outlives the process.
+ */
+#ifndef PLAIT_RECORD_H
+#define PLAIT_RECORD_H
+
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <x86intrin.h>
+#endif
+
+enum plait_event_type {
+    PLAIT_EMPTY = 0,
+    PLAIT_SLICE = 1,
+    PLAIT_ACTOR = 2, /* an actor is seen for the first time in this chunk */
+    PLAIT_TEXT = 3,  /* up to 30 bytes of UTF-8 that belong to the event before */
+    PLAIT_MARK = 4,
+    PLAIT_CANCEL = 5,
+    PLAIT_ERROR = 6, /* the exception that ended an actor */
+    PLAIT_PAD = 7    /* nothing: what follows did not fit into the chunk */
+};
+
+/* Who makes ready: the values of plait.see.model.WakerKind. */
+enum plait_waker_kind {
+    PLAIT_BY_NOBODY = 0,
+    PLAIT_BY_SLICE = 1,
+    PLAIT_BY_KERNEL = 2,
+    PLAIT_BY_TIMER = 3,
+    PLAIT_BY_THREAD = 4,
+    PLAIT_BY_SIGNAL = 5
+};
+
+/* How a slice ended: the values of plait.see.model.Outcome. */
+enum plait_outcome {
+    PLAIT_WAITS = 0,
+    PLAIT_AGAIN = 1,
+    PLAIT_RETURNED = 2,
+    PLAIT_RAISED = 3,
+    PLAIT_CANCELLED = 4
+};
+
+/* What a task waits for after its slice. */
+enum plait_awaited { PLAIT_AWAITS_NOTHING = 0, PLAIT_AWAITS_FUTURE = 1, PLAIT_AWAITS_TASK = 2, PLAIT_AWAITS_GROUP = 3 };
+
+/* In `flags`: bits 0-2 the waker's kind, 3-4 what is awaited, and: */
+enum plait_flags { PLAIT_LONG_DURATION = 0x20, PLAIT_LONG_DELAY = 0x40, PLAIT_CUT = 0x80 };
+
+#define PLAIT_LONG_SHIFT 16            /* long times are kept in units of 65.5 us */
+#define PLAIT_NOT_KNOWN 0xFFFFFFFFu    /* a delay */
+#define PLAIT_LOOP_MIN_NS 1000         /* less of the loop's own work than this counts with the slice behind it */
+#define PLAIT_RECALIBRATE_NS 250000000 /* the counter is compared with the clock after each sleep, at most so often */
+
+typedef struct {
+    uint64_t start_ns;
+    uint32_t duration;
+    uint32_t delay; /* from ready to running */
+    uint32_t actor;
+    uint32_t waker; /* the low bits of a slice's number, or the actor that stands for a descriptor, or a signal's number */
+    uint32_t site;  /* where it waits from now on: a code's number << 16 | instruction */
+    uint16_t at;    /* instruction of the actor's own code where it went on, + 1; 0 not known */
+    uint8_t type;   /* low half plait_event_type, high half plait_outcome or the actor's kind */
+    uint8_t flags;
+} plait_event;
+
+typedef struct {
+    uint64_t ns; /* 0: not known */
+    uint32_t id;
+    uint32_t kind;
+} plait_pushed;
+
+/* What is known of each chunk of the ring; stands in the mapping. */
+typedef struct {
+    uint64_t position; /* of its first event, counted from the beginning of the recording */
+    uint64_t first_slice;
+    uint32_t first_actor;
+    uint32_t reserved;
+    uint64_t start_ns;
+} plait_chunk;
+
+/* The first page of the mapping. */
+typedef struct {
+    char magic[8];
+    uint32_t version, event_size, chunk_events, chunk_count, head_size, meta_size, codes_room, pid;
+    volatile uint64_t written; /* events in all */
+    volatile uint32_t codes_used;
+    volatile uint32_t closed;
+    volatile uint64_t end_ns;
+    volatile uint64_t wall_ns, wall_at_ns; /* CLOCK_REALTIME at a time of CLOCK_MONOTONIC */
+    volatile uint64_t slices;
+} plait_live;
+
+typedef struct plait_record {
+    plait_event *events;
+    plait_live *live;
+    plait_chunk *chunks;
+    uint64_t mask;
+    uint64_t written, chunk_end;
+    uint64_t slices;      /* the number of the slice that runs */
+    uint64_t boundary_ns; /* where the last slice ended, and the next begins */
+    uint64_t pushed_ns;   /* when something was made ready last */
+    uint64_t woke_ns;     /* when the engine came back from its last sleep */
+    uint64_t slow_ns;     /* a slice that takes longer is told to the owner */
+    void *owner;          /* the Recorder; borrowed */
+    /* The clock. */
+    uint64_t counter_base, ns_base, counter_scale, first_counter, first_ns, calibrated_ns;
+    /* The slice that runs. */
+    uint64_t ready_ns;
+    uint32_t actor, waker, site;
+    uint16_t at;
+    uint8_t waker_kind, running, outcome, awaited;
+    uint8_t loop_due; /* the loop did work of its own since the boundary */
+    uint8_t slow;     /* a slice took longer than slow_ns */
+    /* Who makes ready what is pushed now. */
+    uint32_t pusher, pusher_kind;
+    plait_pushed *pushed;
+    int64_t again; /* the place in `pushed` of what made itself ready, at the end of its own slice; or -1 */
+    /* Actors have their numbers from here on; one with an older number was introduced in an older chunk. */
+    uint32_t first_actor, next_actor;
+    uint32_t chunk_events, chunk_count;
+    int signal_fd; /* an eventfd that is told when chunks are complete; -1: nobody takes them */
+    uint64_t signal_at;
+    /* Where the interpreter keeps what we read of its frames, found out at run time; in words, -1 where not known. */
+    int frame_code, frame_previous, frame_place;
+    int64_t coroutine_frame; /* in bytes */
+} plait_record;
+
+static inline uint64_t plait_clock_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t plait_counter(void) {
+#if defined(__x86_64__)
+    return __rdtsc();
+#else
+    return 0;
+#endif
+}
+
+/* Whether the processor's counter runs at one speed in all its states (CPUID 0x80000007, EDX bit 8). */
+static inline int plait_counter_is_invariant(void) {
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    return __get_cpuid(0x80000007, &a, &b, &c, &d) && (d & 0x100);
+#else
+    return 0;
+#endif
+}
+
+static inline uint64_t plait_record_now(const plait_record *record) {
+#if defined(__x86_64__)
+    if (__builtin_expect(record->counter_scale != 0, 1))
+        return record->ns_base + (uint64_t)(((unsigned __int128)(__rdtsc() - record->counter_base) * record->counter_scale) >> 32);
+#endif
+    return plait_clock_ns();
+}
+
+/* Bring the counter in line with the clock. Time never steps back: a counter that ran ahead waits for the clock. */
+static inline void plait_record_calibrate(plait_record *record) {
+    if (record->counter_scale == 0) return;
+    uint64_t counter = plait_counter(), ns = plait_clock_ns(), shown = plait_record_now(record);
+    record->calibrated_ns = ns;
+    if (ns - record->first_ns < 1000000) return;
+    record->counter_scale = (uint64_t)(((unsigned __int128)(ns - record->first_ns) << 32) / (counter - record->first_counter));
+    record->counter_base = counter;
+    record->ns_base = ns > shown ? ns : shown;
+}
+
+/* A chunk is full: the next one is begun. Every actor is introduced again in it, so that each chunk can be read alone. */
+static inline void plait_record_turn_chunk(plait_record *record) {
+    plait_chunk *chunk = record->chunks + (record->written / record->chunk_events) % record->chunk_count;
+    chunk->position = record->written;
+    chunk->first_slice = record->slices;
+    chunk->first_actor = record->first_actor = record->next_actor;
+    chunk->start_ns = record->boundary_ns;
+    record->chunk_end = record->written + record->chunk_events;
+    if (record->signal_fd >= 0 && record->written >= record->signal_at) {
+        uint64_t one = 1;
+        record->signal_at = UINT64_MAX; /* until somebody has looked */
+        if (write(record->signal_fd, &one, sizeof one) < 0) {
+        }
+    }
+}
+
+static inline plait_event *plait_record_next(plait_record *record) {
+    return record->events + (record->written & record->mask);
+}
+
+static inline void plait_record_wrote(plait_record *record) {
+    record->live->written = ++record->written;
+    if (__builtin_expect(record->written == record->chunk_end, 0)) plait_record_turn_chunk(record);
+}
+
+/* See to it that the next `count` events stand in one chunk. */
+static inline void plait_record_keep_together(plait_record *record, uint32_t count) {
+    if (record->chunk_end - record->written >= count) return;
+    while (record->written % record->chunk_events != 0) {
+        plait_event *event = plait_record_next(record);
+        memset(event, 0, sizeof *event);
+        event->type = PLAIT_PAD;
+        plait_record_wrote(record);
+    }
+}
+
+static inline void plait_record_slice(plait_record *record, uint64_t now) {
+    plait_event *event = plait_record_next(record);
+    uint64_t start = record->boundary_ns, duration = now - start, delay = PLAIT_NOT_KNOWN;
+    unsigned flags = record->waker_kind | (unsigned)record->awaited << 3;
+    if (record->ready_ns != 0) {
+        delay = start > record->ready_ns ? start - record->ready_ns : 0;
+        if (__builtin_expect(delay >= PLAIT_NOT_KNOWN, 0)) {
+            delay >>= PLAIT_LONG_SHIFT;
+            flags |= PLAIT_LONG_DELAY;
+        }
+    }
+    if (__builtin_expect(duration >= record->slow_ns, 0)) record->slow = 1;
+    if (__builtin_expect(duration >= PLAIT_NOT_KNOWN, 0)) {
+        duration >>= PLAIT_LONG_SHIFT;
+        flags |= PLAIT_LONG_DURATION;
+    }
+    event->start_ns = start;
+    event->duration = (uint32_t)duration;
+    event->delay = (uint32_t)delay;
+    event->actor = record->actor;
+    event->waker = record->waker;
+    event->site = record->site;
+    event->at = record->at;
+    event->type = PLAIT_SLICE | (unsigned)record->outcome << 4;
+    event->flags = (uint8_t)flags;
+    record->boundary_ns = now;
+    record->slices++;
+    plait_record_wrote(record);
+}
+
+/* The loop's own work since the last slice, if it is worth a word. */
+static inline void plait_record_loop_until(plait_record *record, uint64_t now) {
+    record->loop_due = 0;
+    if (now - record->boundary_ns < PLAIT_LOOP_MIN_NS) return;
+    record->actor = record->waker = record->site = 0;
+    record->at = 0;
+    record->waker_kind = record->awaited = 0;
+    record->outcome = PLAIT_AGAIN;
+    record->ready_ns = record->boundary_ns;
+    plait_record_slice(record, now);
+}
+
+/* What is pushed from now on is made ready by this, and no slice runs. */
+static inline void plait_record_pushes(plait_record *record, unsigned kind, uint32_t id) {
+    record->pusher_kind = kind;
+    record->pusher = id;
+}
+
+/* A slice ends here. `record->outcome`, `awaited` and `actor` tell how and whose. */
+static inline void plait_record_end(plait_record *record) {
+    uint64_t now = plait_record_now(record);
+    record->running = 0;
+    plait_record_slice(record, now);
+    if (record->again >= 0) {
+        record->pushed[record->again].ns = now;
+        record->again = -1;
+    }
+    record->pusher_kind = PLAIT_BY_KERNEL;
+    record->pusher = 0;
+}
+
+/* A slice begins where the last one ended. */
+static inline void plait_record_begin(plait_record *record, uint64_t ready_ns, unsigned waker_kind, uint32_t waker) {
+    if (__builtin_expect(record->running, 0)) plait_record_end(record); /* it ran when the recording began */
+    record->ready_ns = ready_ns;
+    record->waker_kind = (uint8_t)waker_kind;
+    record->waker = waker;
+    record->site = 0;
+    record->at = 0;
+    record->awaited = 0;
+    record->outcome = PLAIT_WAITS;
+    record->running = 1;
+    record->again = -1;
+    record->pusher_kind = PLAIT_BY_SLICE;
+    record->pusher = (uint32_t)record->slices;
+}
+
+/* Around the engine's sleep. */
+static inline void plait_record_idle(plait_record *record) {
+    uint64_t now = plait_record_now(record);
+    if (record->running) plait_record_end(record);
+    plait_record_loop_until(record, now);
+    record->boundary_ns = now > record->boundary_ns ? now : record->boundary_ns;
+}
+
+static inline void plait_record_busy(plait_record *record) {
+    uint64_t now = plait_record_now(record);
+    if (__builtin_expect(now - record->calibrated_ns > PLAIT_RECALIBRATE_NS, 0)) {
+        plait_record_calibrate(record);
+        now = plait_record_now(record);
+    }
+    record->boundary_ns = record->woke_ns = now > record->boundary_ns ? now : record->boundary_ns;
+    record->pusher_kind = PLAIT_BY_KERNEL;
+    record->pusher = 0;
+}
+
+/* Before the slices of a turn: the loop's own work ends here. */
+static inline void plait_record_turn(plait_record *record) {
+    if (record->loop_due) {
+        if (record->running) plait_record_end(record);
+        plait_record_loop_until(record, plait_record_now(record));
+    }
+}
+
+/* An entry was put into the ready ring at this place. What makes itself ready does so at the end of its slice. */
+static inline void plait_record_ready(plait_record *record, unsigned place, uint32_t actor) {
+    plait_pushed *pushed = record->pushed + place;
+    pushed->id = record->pusher;
+    pushed->kind = record->pusher_kind;
+    if (actor != 0 && actor == record->actor && record->running) {
+        pushed->ns = record->boundary_ns;
+        record->again = place;
+    } else {
+        pushed->ns = record->pushed_ns = plait_record_now(record);
+    }
+}
+
+static inline int plait_record_knows(const plait_record *record, uint32_t actor) {
+    return actor - record->first_actor < record->next_actor - record->first_actor;
+}
+
+#endif
