@@ -70,7 +70,8 @@ def serve(client: int, asked: int) -> None:
 
 
 def end() -> None:
-    side.stop_monitor()
+    if "plait.see.watchdog" in sys.modules:
+        sys.modules["plait.see.watchdog"].end()
     side.give_quit_back()
     side.stop(EXIT_SECONDS)
 
@@ -100,6 +101,8 @@ def after_fork_in_child() -> None:
     global unusable, stopped_for_fork
     unusable = stopped_for_fork = False
     side.forget()
+    if "plait.see.watchdog" in sys.modules:
+        sys.modules["plait.see.watchdog"].watched.clear()
 
 
 def opens(loop: Any) -> None:

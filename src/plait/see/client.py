@@ -6,6 +6,7 @@ import os
 import pwd
 import socket
 import struct
+import time
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ __all__ = ["Attached", "CannotAttach"]
 
 ANSWER_SECONDS = 10.0  # the answer needs the interpreter lock, which C code may keep
 HELLO_SECONDS = 3.0
+AGAIN_SECONDS = (0.0, 0.01, 0.05, 0.2)
 CREDENTIALS = struct.Struct("iII")
 READ_SIZE = 1 << 20
 
@@ -23,13 +25,26 @@ class CannotAttach(Exception):
     """Says why in one line, with what to do where something can be done."""
 
 
+class Ended(CannotAttach):
+    """The connection is closed from the other side, or nobody listens there now."""
+
+
 class Attached:
     """A connection to a process that runs on plait. Raises CannotAttach, with the reason, wherever it ends."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        for seconds in AGAIN_SECONDS:
+            try:
+                return self.begin()
+            except Ended:
+                # It forked, or closed "all" descriptors and noticed just now: it listens again in a moment.
+                time.sleep(seconds)
+        self.begin()
+
+    def begin(self) -> None:
         self.received = b""
-        self.socket = connect(pid)
+        self.socket = connect(self.pid)
         try:
             self.check_peer()
             self.check_hello()
@@ -97,7 +112,7 @@ class Attached:
 
     def ended(self) -> CannotAttach:
         if alive(self.pid):
-            return CannotAttach(f"process {self.pid} closed the connection (it forked, or is about to end): try again")
+            return Ended(f"process {self.pid} closed the connection (it forked, or is about to end): try again")
         return CannotAttach(f"process {self.pid} has ended")
 
     def silent(self, seconds: float) -> CannotAttach:
@@ -116,7 +131,7 @@ def connect(pid: int) -> socket.socket:
         sock.connect(b"\0" + socket_name(inner_pid(pid), pid_namespace(pid) or pid_namespace()))
     except OSError:
         sock.close()
-        raise CannotAttach(why_no_socket(pid)) from None
+        raise Ended(why_no_socket(pid)) from None
     return sock
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from plait import standard
 from plait.see import side, snapshot
 from plait.see.model import WaitKind
-from plait.see.waits import coroutine_chain, wait_of
+from plait.see.waits import wait_of
 
 __all__ = ["take"]
 
@@ -91,9 +91,10 @@ def of_loop(loop: Any, number: int) -> dict[str, Any]:
 
 def look(task: Any, loop: Any) -> tuple[str, tuple[str, str, int, str]]:
     """The kind of its wait, and (coroutine, file, line, text)."""
-    wait = wait_of(task, loop)
+    frames = snapshot.frames_of(task)
+    wait = wait_of(task, loop, frames)
     kind = WaitKind.TASK if wait.kind == WaitKind.FUTURE and standard.is_gathering(task) else wait.kind
-    place = snapshot.own_place([snapshot.place(frame) for _, frame in coroutine_chain(task)])
+    place = snapshot.own_place(frames)
     coroutine = task.get_coro()
     file, line, _ = place or ["", 0, ""]
     name = getattr(coroutine, "__qualname__", type(coroutine).__name__)

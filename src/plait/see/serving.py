@@ -7,6 +7,7 @@ that asks nonsense is told so and let go.
 import json
 import os
 import select
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -26,19 +27,21 @@ Answer = Callable[[dict[str, Any]], Any]
 
 class Client:
     def __init__(self, fd: int) -> None:
-        self.fd = fd
+        self.socket = socket.socket(fileno=fd)
         self.heard = b""
         self.unsent = memoryview(b"")
-        self.leaving = False  # once all is sent
+        self.leaving = False  # once all is sent, and it has read that
 
     def wants(self) -> int:
         return select.POLLOUT if self.unsent else select.POLLIN
 
     def read(self) -> None:
         """Answer what it asks; OSError and EOFError when it has gone."""
-        data = os.read(self.fd, READ_SIZE)
+        data = self.socket.recv(READ_SIZE)
         if not data:
             raise EOFError
+        if self.leaving:
+            return
         self.heard += data
         while b"\n" in self.heard and not self.leaving:
             line, self.heard = self.heard.split(b"\n", 1)
@@ -56,13 +59,12 @@ class Client:
         self.say({"error": why})
 
     def write(self) -> None:
-        if self.unsent:
-            try:
-                self.unsent = self.unsent[os.write(self.fd, self.unsent) :]
-            except BlockingIOError:
-                return
+        if not self.unsent:
+            return
+        self.unsent = self.unsent[self.socket.send(self.unsent) :]
         if not self.unsent and self.leaving:
-            raise EOFError
+            # Not closed before it has: what it still sends would take the answer away from it.
+            self.socket.shutdown(socket.SHUT_WR)
 
 
 def answer(line: bytes) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def serve(first: int, asked: int) -> None:
             asked = side.asked()
     finally:
         for client in clients.values():
-            os.close(client.fd)
+            client.socket.close()
 
 
 def turn(clients: dict[int, Client]) -> None:
@@ -100,13 +102,15 @@ def turn(clients: dict[int, Client]) -> None:
     if listener >= 0:
         poll.register(listener, select.POLLIN)
     for client in clients.values():
-        poll.register(client.fd, client.wants())
+        poll.register(client.socket, client.wants())
     for fd, _ in poll.poll():
         if fd == listener:
             new = side.accept()
             if new >= 0:
                 clients[new] = Client(new)
-                if len(clients) > CLIENTS_MAX:
+                if len(clients) > 2 * CLIENTS_MAX:
+                    clients.pop(new).socket.close()
+                elif len(clients) > CLIENTS_MAX:
                     clients[new].refuse(f"{CLIENTS_MAX} clients are looking at this process already")
             continue
         client = clients[fd]
@@ -117,8 +121,7 @@ def turn(clients: dict[int, Client]) -> None:
         except BlockingIOError:
             continue
         except (OSError, EOFError):
-            del clients[fd]
-            os.close(fd)
+            clients.pop(fd).socket.close()
 
 
 def do_what_was_asked(asked: int) -> None:

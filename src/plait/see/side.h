@@ -36,6 +36,7 @@ enum {
     PLAIT_ASKED_SCAN = 8,   /* it is time to look for what is wrong with the tasks */
     PLAIT_LOOPS_MAX = 64,
     PLAIT_LOCK_NS = 8000000, /* Python code gives the interpreter lock up after 5 ms */
+    PLAIT_SERVING_LOCK_NS = 40000000,
     PLAIT_STACK_BYTES = 1 << 20, /* of address space; what is not touched costs nothing */
 };
 
@@ -50,6 +51,8 @@ static struct {
     size_t hello_length;
     PyObject *serve;             /* serve(client or -1, asked), called with the lock held; owned */
     atomic_int asked;
+    _Atomic long long wants_lock_ns; /* since when it waits for the interpreter lock; 0: it does not */
+    atomic_int serving;          /* clients are there: it waits in Python, where that is not seen */
     pid_t pid;                   /* a forked child has a copy of all this, and no thread */
     int quit_installed;
 } plait_side = {.listener = -1};
@@ -138,8 +141,12 @@ static int plait_side_asked(void) {
 }
 
 static void plait_side_call(int client, int asked) {
+    atomic_store(&plait_side.wants_lock_ns, plait_side_now_ns());
     PyGILState_STATE state = PyGILState_Ensure();
+    atomic_store(&plait_side.wants_lock_ns, 0);
+    atomic_store(&plait_side.serving, client >= 0);
     PyObject *result = PyObject_CallFunction(plait_side.serve, "ii", client, asked);
+    atomic_store(&plait_side.serving, 0);
     if (result == NULL) PyErr_WriteUnraisable(plait_side.serve);
     Py_XDECREF(result);
     PyGILState_Release(state);
@@ -290,6 +297,13 @@ static struct plait_watched *plait_place_of(void *loop) {
     return NULL;
 }
 
+/* Whether the side thread waits for the interpreter lock for longer than Python code would let it: C code keeps it. */
+static int plait_lock_is_kept(long long now) {
+    long long since = atomic_load(&plait_side.wants_lock_ns);
+    if (since != 0) return now - since > PLAIT_LOCK_NS;
+    return atomic_load(&plait_side.serving) && now - plait_monitor.asked_ns > PLAIT_SERVING_LOCK_NS;
+}
+
 /* Called with the mutex held. `late`: the monitor itself did not run for long (the process was stopped), so nobody is to blame. */
 static void plait_look_at(struct plait_watched *watched, long long now, int late) {
     unsigned long thread = *watched->thread;
@@ -320,8 +334,7 @@ static void plait_look_at(struct plait_watched *watched, long long now, int late
         plait_monitor.stack_told = 0;
         plait_side_ring(PLAIT_ASKED_REPORT);
     } else if (plait_monitor.asked_ns != 0 && plait_monitor.blocked_until_ns == 0 && plait_monitor.blocked_loop == watched->loop &&
-               plait_monitor.stack_signal != 0 && !plait_monitor.stack_told && now - plait_monitor.asked_ns > PLAIT_LOCK_NS) {
-        /* The side thread still waits for the interpreter lock, which Python code would have given up by now: C code keeps it. */
+               plait_monitor.stack_signal != 0 && !plait_monitor.stack_told && plait_lock_is_kept(now)) {
         plait_monitor.stack_told = 1;
         char line[160];
         int size = snprintf(line, sizeof line,
@@ -437,8 +450,11 @@ static void plait_side_forget(void) {
     plait_side.started = 0;
     plait_side_close();
     plait_give_quit_back();
+    plait_side.wants_lock_ns = 0;
+    plait_side.serving = 0;
     plait_monitor.started = 0;
     plait_monitor.asked_ns = 0;
+    memset(plait_monitor.loops, 0, sizeof plait_monitor.loops);
     pthread_mutex_init(&plait_monitor.lock, NULL);
 }
 

@@ -5,6 +5,7 @@ runs for it: no repr() of its objects, no properties, no locals of its functions
 """
 
 import asyncio
+import functools
 import gc
 import os
 import sys
@@ -131,8 +132,12 @@ def describe(
     tasks: list[Any], current: Any, loop: Any, stacks: bool, executor: Any
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """One entry for each, in the order in which they were made as far as their names tell; and what looks wrong with them."""
-    waits = {id(task): wait_of(task, loop) if task is not current else Wait(WaitKind.NONE, "") for task in tasks}
-    told = {id(task): of_task(task, waits[id(task)], task is current, stacks) for task in tasks}
+    waits, told = {}, {}
+    for task in tasks:
+        frames = [] if task is current else frames_of(task)
+        wait = Wait(WaitKind.NONE, "") if task is current else wait_of(task, loop, frames)
+        waits[id(task)] = wait
+        told[id(task)] = of_task(task, wait, task is current, frames, stacks)
     now = loop.time()
     link_gathered(tasks, waits, told)
     link_locks(tasks, waits, told)
@@ -159,8 +164,11 @@ def natural(name: str) -> tuple[str, int, str]:
     return head, int(name[len(head) :] or 0), name
 
 
-def of_task(task: Any, wait: Wait, runs: bool, stacks: bool) -> dict[str, Any]:
-    frames = [] if runs else [place(frame) for _, frame in coroutine_chain(task)]
+def frames_of(task: Any) -> list[types.FrameType]:
+    return [frame for _, frame in coroutine_chain(task)]
+
+
+def of_task(task: Any, wait: Wait, runs: bool, frames: list[types.FrameType], stacks: bool) -> dict[str, Any]:
     coroutine = task.get_coro()
     return {
         "id": id(task),
@@ -172,7 +180,7 @@ def of_task(task: Any, wait: Wait, runs: bool, stacks: bool) -> dict[str, Any]:
         "on": [],
         "cancelling": task.cancelling() if hasattr(task, "cancelling") else 0,
         "place": own_place(frames),
-        "stack": frames[-STACK_MAX:] if stacks else [],
+        "stack": [place(frame) for frame in frames[-STACK_MAX:]] if stacks else [],
     }
 
 
@@ -180,18 +188,19 @@ def place(frame: types.FrameType) -> Frame:
     return [frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_qualname]
 
 
-def own_place(frames: list[Frame]) -> Frame | None:
+def own_place(frames: list[types.FrameType]) -> Frame | None:
     """Of the program's own code the innermost one: not of the standard library, and not of a package that is installed."""
     for frame in reversed(frames):
-        if not is_installed(frame[0]):
-            return frame
-    return frames[-1] if frames else None
+        if not is_installed(frame.f_code.co_filename):
+            return place(frame)
+    return place(frames[-1]) if frames else None
 
 
 STANDARD_FOLDER = os.path.dirname(os.__file__) + os.sep
 PLAIT_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
+@functools.lru_cache(maxsize=10_000)
 def is_installed(file: str) -> bool:
     return (
         file.startswith((STANDARD_FOLDER, PLAIT_FOLDER, "<frozen"))

@@ -43,6 +43,12 @@ def coroutine_chain(task: Any) -> Iterator[tuple[Any, types.FrameType]]:
     for _ in range(CHAIN_MAX):
         if awaited is None:
             return
+        if type(awaited) is types.CoroutineType:
+            if (frame := awaited.cr_frame) is None:
+                return
+            yield awaited, frame
+            awaited = awaited.cr_await
+            continue
         for prefix in ("cr", "gi", "ag"):
             frame = getattr(awaited, f"{prefix}_frame", None)
             if frame is not None:
@@ -60,14 +66,13 @@ def inside(iterator: Any) -> Any:
     return next((each for each in gc.get_referents(iterator) if isinstance(each, AWAITABLES)), None)
 
 
-def wait_of(task: Any, loop: Any) -> Wait:
-    """What the task waits for; kind NONE when it is ready to go on."""
+def wait_of(task: Any, loop: Any, frames: list[types.FrameType]) -> Wait:
+    """What the task waits for, in these frames (its coroutine_chain()); kind NONE when it is ready to go on."""
     future = standard.awaited_by_task(task)
     if future is None or future.done():
         return Wait(WaitKind.NONE, "ready to run")
     if isinstance(future, asyncio.Task):
         return Wait(WaitKind.TASK, "", [future])
-    frames = [frame for _, frame in coroutine_chain(task)]
     wait = Wait(WaitKind.THREAD, "a thread") if standard.is_given_to_thread(future) else Wait()
     for frame in reversed(frames):
         if is_library(frame) and (found := by_function(frame, loop)) is not None:

@@ -6,6 +6,7 @@ tasks are looked through for what suspicions.py knows; told is what was there tw
 
 import asyncio
 import contextlib
+import dataclasses
 import faulthandler
 import os
 import signal
@@ -106,7 +107,7 @@ class Watchdog:
         self.blocks: deque[Block] = deque(maxlen=100)
         self.count = 0
         self.places: Counter[tuple[str, int]] = Counter()
-        self.last: Block | None = None
+        self.last: tuple[Block, int] | None = None  # the one that lasts, and since when in nanoseconds
         self.suspicions: deque[Suspicion] = deque(maxlen=100)
         self.seen: set[Any] = set()  # in the last look at the tasks
         self.told: set[Any] = set()
@@ -128,6 +129,8 @@ class Watchdog:
         if current is self:
             current = None
             side.stop_monitor()
+            if self.last is not None:
+                tell_end(self, time.monotonic_ns())
             tasks.watch_failures(None)
             watch_coroutines(False)
             give_signal_back()
@@ -163,6 +166,12 @@ def watchdog(ms: float = DEFAULT_MS, report: Report | None = None) -> Watchdog:
     if follow not in loops.opening:
         loops.opening.append(follow)
     return current
+
+
+def end() -> None:
+    """At the end of the process."""
+    if current is not None:
+        current.stop()
 
 
 def from_environment() -> None:
@@ -210,6 +219,7 @@ def follow(loop: Any) -> None:
         return
     if side.pulse(loop)[-1] in (0, threading.get_ident()):
         sys.set_coroutine_origin_tracking_depth(max(1, sys.get_coroutine_origin_tracking_depth()))
+    begin_monitor()  # again in the child of a fork
     address = id(loop)
     forget(address)
     if side.watch(loop):
@@ -232,13 +242,14 @@ def report_taken() -> None:
     if loop is None:
         return
     if until_ns:
-        block = ended_block(dog, since_ns, until_ns)
-    else:
-        dog.last = block = new_block(dog, loop, since_ns, lock_kept) if still else None
+        tell_end(dog, until_ns)
+        return
+    block = new_block(dog, loop, since_ns, lock_kept) if still else None
+    dog.last = None if block is None else (block, since_ns)
     if block is None:
         return
     dog.blocks.append(block)
-    if block.ended or block.times <= ALWAYS_REPORTED or block.times & (block.times - 1) == 0:
+    if block.times <= ALWAYS_REPORTED or block.times & (block.times - 1) == 0:
         tell(dog, block)
 
 
@@ -254,11 +265,14 @@ def tell(dog: Watchdog, found: Block | Suspicion) -> None:
         traceback.print_exc()
 
 
-def ended_block(dog: Watchdog, since_ns: int, until_ns: int) -> Block | None:
+def tell_end(dog: Watchdog, until_ns: int) -> None:
+    """How long it was in all, where that says more than the report before."""
     last, dog.last = dog.last, None
-    if last is None or (until_ns - since_ns) < 2e6 * dog.threshold_ms or last.times > ALWAYS_REPORTED:
-        return None
-    return Block(**{**last.__dict__, "seconds": (until_ns - since_ns) / 1e9, "ended": True})
+    if last is None:
+        return
+    block, since_ns = last
+    if until_ns - since_ns >= 2e6 * dog.threshold_ms and block.times <= ALWAYS_REPORTED:
+        tell(dog, dataclasses.replace(block, seconds=(until_ns - since_ns) / 1e9, ended=True))
 
 
 def new_block(dog: Watchdog, loop: Any, since_ns: int, lock_kept: bool) -> Block | None:

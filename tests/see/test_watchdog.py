@@ -1,0 +1,464 @@
+"""The watchdog: what it reports while a slice blocks, what it advises, and what it leaves alone."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import plait
+from plait.see import hints, watchdog
+
+from snippets import run_program
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+# `told` has what was reported, in order; `seen(n)` waits, blocking the loop, until there are n blocks.
+PROLOGUE = """
+import time
+told, changed = [], threading.Condition()
+def report(found):
+    with changed:
+        told.append(found)
+        changed.notify_all()
+def blocks():
+    return [each for each in told if isinstance(each, plait.Block)]
+def suspicions():
+    return [each for each in told if isinstance(each, plait.Suspicion)]
+def wait_until(condition):
+    with changed:
+        assert changed.wait_for(condition, 20), told
+"""
+
+
+def run(code: str) -> str:
+    ended = run_program(PROLOGUE + code)
+    assert ("", 0) == (ended.errors, ended.status), ended.errors
+    return ended.output
+
+
+def test_a_block_is_reported_while_it_lasts_with_the_line_and_the_advice() -> None:
+    """The slice ends only after the report has come; then the whole of it is told."""
+    output = run("""
+async def rude():
+    wait_until(blocks)
+    until = time.monotonic() + 0.1
+    while time.monotonic() < until:
+        pass
+async def main():
+    await asyncio.create_task(rude(), name="the rude one")
+    while len(blocks()) < 2:
+        await asyncio.sleep(0.001)
+with plait.watchdog(50, report):
+    plait.run(main())
+first, last = blocks()
+print(first.task, first.coroutine, first.ended, first.function, first.stack[0][2], first.seconds < 5)
+print(last.ended, last.seconds > first.seconds, last.line == first.line)
+""")
+    assert "the rude one rude False wait_until rude True\nTrue True True\n" == output
+
+
+def test_the_report_comes_within_20_ms_of_the_threshold() -> None:
+    """Of several blocks at least one: other processes may hold a report up, but not all of them."""
+    output = run("""
+async def main():
+    for number in range(1, 4):
+        wait_until(lambda: sum(not block.ended for block in blocks()) >= number)
+        await asyncio.sleep(0.02)
+with plait.watchdog(50, report):
+    plait.run(main())
+print(min(block.seconds for block in blocks() if not block.ended) < 0.07)
+""")
+    assert "True\n" == output
+
+
+def test_many_short_slices_in_one_turn_are_no_block() -> None:
+    """What counts is the slice, not the turn: a hundred callbacks of 2 ms each."""
+    output = run("""
+def short():
+    until = time.monotonic() + 0.002
+    while time.monotonic() < until:
+        pass
+async def main():
+    loop = asyncio.get_running_loop()
+    for _ in range(100):
+        loop.call_soon(short)
+    await asyncio.sleep(0.3)
+with plait.watchdog(50, report):
+    plait.run(main())
+print(told)
+""")
+    assert "[]\n" == output
+
+
+def test_many_events_told_to_protocols_in_one_wait_are_no_block() -> None:
+    """They are told within the engine's wait, which moves as well."""
+    output = run("""
+import socket
+class Slow(asyncio.Protocol):
+    def data_received(self, data):
+        until = time.monotonic() + 0.002
+        while time.monotonic() < until:
+            pass
+async def main():
+    loop = asyncio.get_running_loop()
+    pairs = [socket.socketpair() for _ in range(60)]
+    for ours, _ in pairs:
+        await loop.create_connection(Slow, sock=ours)
+    for _, theirs in pairs:
+        theirs.send(b"x")
+    await asyncio.sleep(0.3)
+    for _, theirs in pairs:
+        theirs.close()
+    await asyncio.sleep(0.01)
+with plait.watchdog(50, report):
+    plait.run(main())
+print(told)
+""")
+    assert "[]\n" == output
+
+
+def test_a_loop_that_sleeps_or_stands_still_is_no_block() -> None:
+    output = run("""
+with plait.watchdog(5, report):
+    plait.run(asyncio.sleep(0.1))
+    time.sleep(0.1)
+    plait.run(asyncio.sleep(0.1))
+print(told)
+""")
+    assert "[]\n" == output
+
+
+def test_c_code_that_keeps_the_interpreter_lock_is_told_by_its_stack_meanwhile() -> None:
+    """No thread of Python's can look then; the stack is written by the blocked thread itself, in a signal's handler."""
+    ended = run_program("""
+async def main():
+    sum(range(20_000_000))
+with plait.watchdog():
+    plait.run(main())
+""")
+    assert 0 == ended.status
+    first, *rest = ended.errors.splitlines()
+    assert first.startswith("plait: the loop is blocked for ")
+    assert first.endswith("by C code that keeps the interpreter lock:")
+    assert any('File "<string>"' in line and "in main" in line for line in rest[:3]), ended.errors
+
+
+def test_the_default_report_goes_to_standard_error() -> None:
+    ended = run_program("""
+import time
+async def main():
+    time.sleep(0.2)
+with plait.watchdog(20):
+    plait.run(main())
+""")
+    assert 0 == ended.status
+    assert "plait: Task-1 (main) blocks the loop, for " in ended.errors
+    assert "has blocked the loop for " in ended.errors
+
+
+@pytest.mark.parametrize("way", ["--watchdog", "--watchdog=20", "PLAIT_WATCHDOG=20", "PLAIT_WATCHDOG=1"])
+def test_it_is_had_from_outside(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import asyncio, time\nasync def main():\n    time.sleep(0.2)\nasyncio.run(main())\n")
+    words = [way] if way.startswith("--") else []
+    if not words:
+        monkeypatch.setenv(*way.split("="))
+    done = subprocess.run(
+        [sys.executable, "-m", "plait", "run", *words, str(program)], capture_output=True, text=True, timeout=30
+    )
+    assert (0, "") == (done.returncode, done.stdout)
+    assert f'File "{program}", line 3, in main\n    time.sleep(0.2)\n  time.sleep: use await asyncio.sleep' in done.stderr
+
+
+@pytest.mark.parametrize("value", ["x", "0.1", "nan", "-5"])
+def test_a_threshold_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLAIT_WATCHDOG", value)
+    ended = run_program("plait.run(asyncio.sleep(0))")
+    assert (0, 1) == (ended.status, ended.errors.count("\n")), ended.errors
+    assert ended.errors.startswith(f"plait: PLAIT_WATCHDOG='{value}'")
+    done = subprocess.run(
+        [sys.executable, "-m", "plait", "run", f"--watchdog={value}", "x.py"], capture_output=True, text=True, timeout=30
+    )
+    assert (2, 1) == (done.returncode, done.stderr.count("\n"))
+
+
+def test_a_threshold_below_a_millisecond_is_refused_with_the_value() -> None:
+    with pytest.raises(ValueError, match="not 0.5"):
+        plait.watchdog(0.5)
+
+
+def test_it_goes_on_in_the_parent_and_begins_again_in_the_child_of_a_fork() -> None:
+    output = run("""
+async def rude():
+    wait_until(lambda: any(block.function == "wait_until" for block in blocks()))
+async def main():
+    child = os.fork()
+    if child == 0:
+        try:
+            plait.run(rude())
+        finally:
+            os._exit(0 if blocks() else 1)
+    print(os.waitpid(child, 0)[1])
+    await rude()
+with plait.watchdog(50, report):
+    plait.run(main())
+""")
+    assert "0\n" == output
+
+
+def test_one_watchdog_takes_the_place_of_the_other_and_stopping_is_idempotent() -> None:
+    output = run("""
+first = plait.watchdog(1000, report)
+second = plait.watchdog(20, report)
+first.stop()
+async def main():
+    wait_until(blocks)
+plait.run(main())
+second.stop()
+second.stop()
+before = len(told)
+plait.run(asyncio.sleep(0))
+print(len(second.blocks) > 0, len(first.blocks), len(os.listdir("/proc/self/task")))
+""")
+    assert "True 0 2\n" == output
+
+
+def test_a_report_that_raises_is_told_and_does_not_end_the_watchdog() -> None:
+    ended = run_program(
+        PROLOGUE
+        + """
+def bad(found):
+    report(found)
+    raise ValueError("bad report")
+async def main():
+    wait_until(blocks)
+    await asyncio.sleep(0.01)
+    count = len(blocks())
+    wait_until(lambda: len(blocks()) > count)
+with plait.watchdog(20, bad):
+    plait.run(main())
+print("end")
+"""
+    )
+    assert ("end\n", 0) == (ended.output, ended.status)
+    assert "ValueError: bad report" in ended.errors
+
+
+# What looks wrong, though nothing blocks.
+
+SUSPECTS = {
+    "never wakes": """
+async def lost():
+    await asyncio.get_running_loop().create_future()
+async def scene():
+    return asyncio.create_task(lost())
+""",
+    "cancel ignored": """
+async def stubborn():
+    for _ in range(2):
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            pass
+async def scene():
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    task.cancel()
+    return task
+""",
+    "fan-out": """
+async def scene():
+    async def all():
+        await asyncio.gather(*(asyncio.sleep(1000) for _ in range(1000)))
+    return asyncio.create_task(all())
+""",
+    "executor full": """
+async def scene():
+    go = threading.Event()
+    loop = asyncio.get_running_loop()
+    ended.append(go)
+    return asyncio.gather(*(loop.run_in_executor(None, go.wait) for _ in range(100)))
+""",
+    "never retrieved": """
+async def fails():
+    raise ValueError("nobody will know")
+async def scene():
+    return asyncio.create_task(fails())
+""",
+    "never awaited": """
+async def forgotten():
+    pass
+async def scene():
+    import warnings
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        forgotten()
+""",
+}
+
+FINE = {
+    "an event that somebody holds": """
+async def scene():
+    event = asyncio.Event()
+    ended.append(event)
+    return asyncio.create_task(event.wait())
+""",
+    "a future that a thread holds": """
+async def scene():
+    go = threading.Event()
+    ended.append(go)
+    return asyncio.create_task(asyncio.to_thread(go.wait))
+""",
+    "a cancel that a timeout takes back": """
+async def scene():
+    async def patient():
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(1000)
+        except TimeoutError:
+            await asyncio.sleep(1000)
+    return asyncio.create_task(patient())
+""",
+    "a thousand that a semaphore holds back": """
+async def scene():
+    gate = asyncio.Semaphore(10)
+    async def one():
+        async with gate:
+            await asyncio.sleep(1000)
+    async def all():
+        await asyncio.gather(*(one() for _ in range(1500)))
+    return asyncio.create_task(all())
+""",
+    "a thousand connections that nobody waits for together": """
+async def scene():
+    return [asyncio.create_task(asyncio.sleep(1000)) for _ in range(1500)]
+""",
+    "an exception that is retrieved": """
+async def scene():
+    async def fails():
+        raise ValueError
+    task = asyncio.create_task(fails())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert task.exception()
+    return task
+""",
+}
+
+AROUND = """
+ended = []
+async def main():
+    kept = await scene()
+    for _ in range(SCANS):
+        await asyncio.get_running_loop().run_in_executor(watcher, looked.acquire)
+    for go in ended:
+        go.set()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+    if isinstance(kept, asyncio.Future):
+        try:
+            await kept
+        except BaseException:
+            pass
+import concurrent.futures
+from plait.see import watchdog
+watcher = concurrent.futures.ThreadPoolExecutor(1)
+looked = threading.Semaphore(0)
+scan = watchdog.scan
+def scanned():
+    scan()
+    looked.release()
+watchdog.scan = scanned
+watchdog.SCAN_SECONDS = watchdog.RETRIEVE_SECONDS = 0.05
+watchdog.SCAN_PART = 1
+with plait.watchdog(10_000, report):
+    plait.run(main())
+print(sorted({each.kind for each in suspicions()}))
+"""
+
+
+@pytest.mark.parametrize("kind", SUSPECTS)
+def test_what_hardly_anybody_wants_is_told_of(kind: str) -> None:
+    assert f"[{kind!r}]\n" == run(SUSPECTS[kind] + AROUND.replace("SCANS", "6"))
+
+
+@pytest.mark.parametrize("scene", FINE)
+def test_what_is_usual_is_not(scene: str) -> None:
+    assert "[]\n" == run(FINE[scene] + AROUND.replace("SCANS", "6"))
+
+
+# Advice.
+
+
+@pytest.mark.parametrize(
+    ("names", "computes", "advice"),
+    [
+        (["time.sleep"], False, "asyncio.sleep"),
+        (["requests.api.get"], False, "httpx.AsyncClient"),
+        (["psycopg2.extensions.cursor.execute"], False, "psycopg.AsyncConnection"),
+        (["psycopg.Connection.execute"], False, "psycopg.AsyncConnection"),
+        (["subprocess.run"], False, "create_subprocess_exec"),
+        (["socket.getaddrinfo"], False, "loop.getaddrinfo"),
+        (["sqlite3.Connection.execute"], False, "aiosqlite"),
+        (["json.loads"], True, "ProcessPoolExecutor"),
+        (["redistribute.work"], False, "to_thread"),
+        (["timeit.sleep"], True, "sleep(0)"),
+        ([], True, "sleep(0)"),
+        ([], False, "to_thread"),
+        (["urllib3.connection", "app.fetch"], False, "httpx.AsyncClient"),
+    ],
+)
+def test_advice_fits_what_is_called(names: list[str], computes: bool, advice: str) -> None:
+    assert advice in hints.advice(names, computes)
+
+
+class Cursor:
+    """Stands for a driver's: what it calls is found without running a property."""
+
+    @property
+    def trap(self) -> Callable[[], None]:
+        raise AssertionError("a property of the program was run")
+
+    def execute(self, text: str) -> Any:
+        return sys._getframe(1), hints.call_text(sys._getframe(1))
+
+
+def calls_by_local() -> Any:
+    cursor = Cursor()
+    return cursor.execute(
+        "select 1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "name"),
+    [
+        ("cursor.execute('x')", f"{__name__}.Cursor.execute"),
+        ("cursor.trap()", f"{__name__}.Cursor.trap"),
+        ("subprocess.run([])", "subprocess.run"),
+        ("print()", "builtins.print"),
+        ("len", ""),
+        ("unknown()", ""),
+        ("a b", ""),
+        ("f()()", ""),
+    ],
+)
+def test_what_is_called_is_found_by_looking_only(expression: str, name: str) -> None:
+    assert "property" not in name
+    found = hints.called_name(calls_by_local()[0], expression)
+    assert found == name or (expression == "cursor.trap()" and "property" in found)
+
+
+def test_the_expression_that_runs_is_cut_out_of_the_source() -> None:
+    _, (source, expression) = calls_by_local()
+    assert "return cursor.execute(" == source
+    assert expression.startswith("cursor.execute(")
+
+
+def test_the_watchdog_of_this_process_is_off() -> None:
+    assert watchdog.current is None
