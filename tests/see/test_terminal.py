@@ -66,7 +66,7 @@ def test_a_part_can_be_shown() -> None:
     recording = known()
     start = recording.start_ns + 15 * MS
     shown = terminal.weave(recording, terminal.NAME_WIDTH + 11, start, start + 10 * MS, blocked_ns=1000 * MS)
-    assert f"{'reads':{terminal.NAME_WIDTH}} ██████━━━━" == lines(shown)[3]
+    assert f"{'reads':{terminal.NAME_WIDTH}} █████━━━━━" == lines(shown)[3]
 
 
 def test_what_blocks_is_red_and_a_gap_is_hatched() -> None:
