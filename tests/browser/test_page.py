@@ -116,7 +116,7 @@ def test_what_blocks_the_thread_is_red(shown: Show, recording: Recording) -> Non
     left, right = ask(browser, f"(({{a, b}}) => [a, b])(app.painter.spot({first}))")
     red = as_rgb(ask(browser, "app.painter.colours.blocked"))
     # It is hatched: along a line both red and its lighter stripes are found.
-    found = {colour_at(browser, left + (right - left) / 2 + step, 86) for step in range(8)}
+    found = {colour_at(browser, left + (right - left) / 2 + step, 80) for step in range(8)}
     assert red in found
     assert len(found) > 1
 
@@ -138,8 +138,10 @@ def test_a_click_on_a_slice_tells_all_about_it(shown: Show, recording: Recording
     told = browser.find_element(By.ID, "tab-slice").text
     shot("slice")
     actor = recording.actors[columns.actor[index]]
-    for text in (actor.name, actor.function, f"{actor.file}:{columns.line[index]}", "ready delay", "woken by",
-                 recording.targets[columns.wait_target[index]].text, recording.actors[columns.actor[columns.waker[index]]].name):  # fmt: skip
+    waker = recording.actors[columns.actor[columns.waker[index]]]
+    target = recording.targets[columns.wait_target[index]]
+    place = f"{actor.file}:{columns.line[index]}"
+    for text in (actor.name, actor.function, place, "ready delay", "woken by", target.text, waker.name):
         assert text in told
     assert ask(browser, "app.painter.frames") > 0
     # The waker is a way to go on.
@@ -249,7 +251,7 @@ def test_light_and_dark_change_everything_that_is_drawn(shown: Show, recording: 
     shot("dark")
     assert "dark" == ask(browser, "document.documentElement.dataset.theme")
     assert as_rgb("#11151c") == colour_at(browser, 30, 5)
-    assert "rgb(17, 21, 28)" == browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+    assert "17, 21, 28" in browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
     browser.find_element(By.ID, "theme").click()
     assert (255, 255, 255) == colour_at(browser, 30, 5)
 
@@ -404,9 +406,7 @@ def test_a_damaged_page_says_so(browser: Chrome, tmp_path: Path) -> None:
     start = text.index('octet-stream">') + len('octet-stream">')
     (tmp_path / "page.html").write_text(text[: start + 4000] + "AAAA" + text[start + 4004 :])
     browser.get(f"file://{tmp_path / 'page.html'}")
-    shown = browsers.wait(
-        browser,
-        "document.getElementById('loading').textContent.includes('cannot') && document.getElementById('loading').textContent",
-    )
+    loading = "document.getElementById('loading').textContent"
+    shown = browsers.wait(browser, f"{loading}.includes('cannot') && {loading}")
     assert shown.startswith("This recording cannot be shown: ")
     browsers.errors(browser)

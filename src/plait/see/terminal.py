@@ -26,12 +26,12 @@ THICK = "▁▂▃▄▅▆▇█"
 RUNS = "█"
 READY = "░"
 LOST = "\N{BOX DRAWINGS LIGHT DIAGONAL UPPER RIGHT TO LOWER LEFT}"
-# More groups or rows than these are said in numbers only.
+# Of so many lanes at most so many are of callbacks and protocols; the rest is said in numbers only.
 LANES_MAX = 16
-ROWS_EACH = 3
+OTHERS_MAX = 3
 
 
-@dataclass
+@dataclass(eq=False)
 class Lane:
     """What stands in a row: slices in order of time."""
 
@@ -109,7 +109,7 @@ def weave(
         name = name_cell(lane.name, f"bold {shade(lane.colour)}" if lane.colour else "bold")
         lines.append(name.append(cells))
     if left_out:
-        lines.append(Text(f"{'':{NAME_WIDTH}} and {left_out:,} tasks more", "dim"))
+        lines.append(Text(f"{'':{NAME_WIDTH}} and {left_out:,} more", "dim"))
     return Text("\n").join(lines)
 
 
@@ -123,8 +123,7 @@ def next_slices(recording: Recording, after: int) -> list[int]:
 
 
 def name_cell(name: str, style: str) -> Text:
-    if len(name) > NAME_WIDTH:
-        name = name[: NAME_WIDTH - 1] + "…"
+    name = shortened(name, NAME_WIDTH)
     return Text.assemble((f"{name:{NAME_WIDTH}}", style), " ")
 
 
@@ -191,32 +190,33 @@ def slice_style(recording: Recording, index: int, blocked_ns: int) -> str:
 
 
 def choose_lanes(recording: Recording, indexes: Iterable[int], lanes_max: int) -> tuple[list[Lane], int]:
-    """The lanes of the busiest functions: each task its own where they are few, else some that show how they follow each other."""
-    groups: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    """The lanes of the busiest functions, each as many as it needs or gets, and how many actors have none."""
+    groups: dict[tuple[bool, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     slices = recording.slices
     for index in indexes:
         actor = slices.actor[index]
         if recording.actors[actor].kind != ActorKind.LOOP:
-            groups[group_name(recording.actors[actor])][actor].append(index)
+            groups[group_of(recording, actor)][actor].append(index)
     for pending in recording.pending:
-        groups[group_name(recording.actors[pending.actor])].setdefault(pending.actor, [])
-    every = max(1, min(ROWS_EACH, lanes_max // max(1, len(groups))))
-    if sum(map(len, groups.values())) <= lanes_max:
-        every = lanes_max
+        groups[group_of(recording, pending.actor)].setdefault(pending.actor, [])
+    by_size = sorted(groups, key=lambda group: -sum(map(len, groups[group].values())))
+    others = [group for group in by_size if group[0]][:OTHERS_MAX]
+    kept = {*others, *[group for group in by_size if not group[0]][: lanes_max - len(others)]}
+    every = max(1, (lanes_max - len(others)) // max(1, len(kept) - len(others)))
     lanes: list[Lane] = []
     shown = 0
-    order = sorted(groups, key=lambda name: -sum(map(len, groups[name].values())))
-    kept = set(order[:lanes_max])
-    for name, actors in groups.items():
-        if name not in kept:
-            continue
-        rows = pack(recording, actors)
-        for row in rows[:every]:
-            if len(lanes) == lanes_max:
-                break
-            lanes.append(row)
-            shown += len(row.actors)
+    for group, actors in sorted(groups.items(), key=lambda item: item[0][0]):
+        rows = pack(recording, actors) if group in kept else []
+        fullest = sorted(rows, key=lambda row: -len(row.indexes))[: 1 if group[0] else every]
+        lanes += [row for row in rows if row in fullest]
+        shown += sum(len(row.actors) for row in fullest)
     return lanes, sum(map(len, groups.values())) - shown
+
+
+def group_of(recording: Recording, actor: int) -> tuple[bool, str]:
+    """What lanes are grouped by; callbacks and protocols come after the tasks."""
+    described = recording.actors[actor]
+    return described.kind != ActorKind.TASK, group_name(described)
 
 
 def pack(recording: Recording, actors: dict[int, list[int]]) -> list[Lane]:
@@ -253,10 +253,12 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
     for index in lane.indexes:
         actor, start = slices.actor[index], slices.start_ns[index]
         duration, kind = slices.duration_ns[index], WaitKind(slices.wait_kind[index])
-        since = ends.get(actor, recording.actors[actor].created_ns or start)
-        ready = max(since, start - max(0, slices.delay_ns[index])) if kind else since
+        created = recording.actors[actor].created_ns
+        since = ends.get(actor) or (max(recording.start_ns, created) if kind or created else start)
+        ready = max(since, start - max(0, slices.delay_ns[index]))
         style = colours.KINDS[kind]
-        fill(since, ready, style.sign, shade(style.colour))
+        if kind:
+            fill(since, ready, style.sign, shade(style.colour))
         if start - ready > window.cell_ns / 2:
             fill(ready, start, READY, shade(colours.READY))
         ends[actor] = start + duration

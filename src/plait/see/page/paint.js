@@ -138,9 +138,9 @@ class Painter {
     c.font = group || item.alone ? FONT_BOLD : FONT;
     c.fillStyle = !group && only === NONE ? colours.dim : colours.text;
     const room = this.gutter - x - 10;
-    if (!group) { c.fillText(shorten(c, this.lanes.label(item, only), room), x, middle); return; }
+    if (!group) { c.fillText(shortenName(c, this.lanes.label(item, only), room), x, middle); return; }
     const count = showCount(item.group.actors.length);
-    c.fillText(shorten(c, item.group.title, room - 10 - c.measureText(count).width), x, middle);
+    c.fillText(shortenName(c, item.group.title, room - 10 - c.measureText(count).width), x, middle);
     c.font = FONT;
     c.fillStyle = colours.dim;
     if (item.type === "head") { c.textAlign = "right"; c.fillText(count, this.gutter - 12, middle); c.textAlign = "left"; return; }
@@ -208,7 +208,7 @@ class Painter {
     const start = recording.start[i];
     const kind = recording.columns.wait_kind[i];
     const faint = this.matched && !this.isMatched(recording.actorOf(i));
-    if (ready > from) this.segment(kind, this.x(from), this.x(ready), y, faint, kind ? recording.target(i) : "");
+    if (kind && ready > from) this.segment(kind, this.x(from), this.x(ready), y, faint, recording.target(i));
     const a = this.x(ready);
     const b = this.x(start);
     if (b - a >= 1) {
@@ -720,17 +720,6 @@ const FONT = `12px ${FACE}`;
 const FONT_BOLD = `600 12px ${FACE}`;
 const FONT_SMALL = `10.5px ${FACE}`;
 
-// The place of the first of a row's actors that lives on after a time.
-function firstAlive(actors, last, time) {
-  let low = 0;
-  let high = actors.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (last[actors[middle]] > time) high = middle; else low = middle + 1;
-  }
-  return low;
-}
-
 function inkOn(colour) {
   const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16) / 255);
   return 0.299 * r + 0.587 * g + 0.114 * b > 0.58 ? "#12151b" : "#ffffff";
@@ -774,6 +763,12 @@ function shorten(c, text, room) {
   if (width <= room) return text;
   const kept = Math.floor((text.length * (room - 8)) / width);
   return kept < 1 ? "" : `${text.slice(0, kept)}…`;
+}
+
+// A name without the modules in front of it, where there is no room for them.
+function shortenName(c, text, room) {
+  const short = shorten(c, text, room);
+  return short === text ? text : shorten(c, text.replace(/[\w<>]+\.(?=[\w<])/g, ""), room);
 }
 
 function niceStep(least) {
