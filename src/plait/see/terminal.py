@@ -76,7 +76,7 @@ def picture(recording: Recording, width: int, blocked_ns: int = BLOCKED_NS) -> R
         f"the thread {summary.busy_ns / known:.0%} busy",
     )
     parts: list[RenderableType] = [head, Text(), weave(recording, width, blocked_ns=blocked_ns), Text()]
-    parts += [legend(recording, width), Text(), summary_table(summary)]
+    parts += [legend([recording], width), Text(), summary_table(summary)]
     found = find(recording, summary)
     if found:
         parts += [Text(), *(finding_lines(finding) for finding in found[:8])]
@@ -92,8 +92,13 @@ def weave(
     end_ns: int | None = None,
     blocked_ns: int = BLOCKED_NS,
     lanes_max: int = LANES_MAX,
+    others_max: int = OTHERS_MAX,
+    thread: bool = True,
 ) -> Text:
-    """The thread's lane and those of its tasks, between two times of the recording, in lines of `width` cells."""
+    """The thread's lane and those of its tasks, between two times of the recording, in lines of `width` cells.
+
+    Without the thread's lane, what ran may overlap.
+    """
     start = recording.start_ns if start_ns is None else start_ns
     end = recording.end_ns if end_ns is None else end_ns
     window = Window(start, max(end, start + 1), max(10, width - NAME_WIDTH - 1))
@@ -101,13 +106,13 @@ def weave(
     low = max(0, bisect_left(slices.start_ns, start) - 1)
     high = bisect_right(slices.start_ns, end)
     lines = [name_cell("time", "dim").append(ruler(window, recording.start_ns))]
-    thread = thread_cells(recording, window, range(low, high), blocked_ns)
-    lines += [name_cell(name, "bold").append(row) for name, row in zip(("", recording.thread), thread, strict=True)]
-    lanes, left_out = choose_lanes(recording, [*range(low, high), *next_slices(recording, high)], lanes_max)
+    if thread:
+        cells = thread_cells(recording, window, range(low, high), blocked_ns)
+        lines += [name_cell(name, "bold").append(row) for name, row in zip(("", recording.thread), cells, strict=True)]
+    lanes, left_out = choose_lanes(recording, [*range(low, high), *next_slices(recording, high)], lanes_max, others_max)
     for lane in lanes:
-        cells = lane_cells(recording, window, lane, blocked_ns)
         name = name_cell(lane.name, f"bold {shade(lane.colour)}" if lane.colour else "bold")
-        lines.append(name.append(cells))
+        lines.append(name.append(lane_cells(recording, window, lane, blocked_ns)))
     if left_out:
         lines.append(Text(f"{'':{NAME_WIDTH}} and {left_out:,} more", "dim"))
     return Text("\n").join(lines)
@@ -189,7 +194,9 @@ def slice_style(recording: Recording, index: int, blocked_ns: int) -> str:
     return shade(colours.actor_colour(recording.actors[recording.slices.actor[index]]))
 
 
-def choose_lanes(recording: Recording, indexes: Iterable[int], lanes_max: int) -> tuple[list[Lane], int]:
+def choose_lanes(
+    recording: Recording, indexes: Iterable[int], lanes_max: int, others_max: int
+) -> tuple[list[Lane], int]:
     """The lanes of the busiest functions, each as many as it needs or gets, and how many actors have none."""
     groups: dict[tuple[bool, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     slices = recording.slices
@@ -200,7 +207,7 @@ def choose_lanes(recording: Recording, indexes: Iterable[int], lanes_max: int) -
     for pending in recording.pending:
         groups[group_of(recording, pending.actor)].setdefault(pending.actor, [])
     by_size = sorted(groups, key=lambda group: -sum(map(len, groups[group].values())))
-    others = [group for group in by_size if group[0]][:OTHERS_MAX]
+    others = [group for group in by_size if group[0]][:others_max]
     kept = {*others, *[group for group in by_size if not group[0]][: lanes_max - len(others)]}
     every = max(1, (lanes_max - len(others)) // max(1, len(kept) - len(others)))
     lanes: list[Lane] = []
@@ -277,12 +284,14 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
     return text
 
 
-def legend(recording: Recording, width: int) -> Text:
+def legend(recordings: Iterable[Recording], width: int) -> Text:
     """What the signs mean; only kinds that occur."""
-    used = sorted({*recording.slices.wait_kind, *(pending.kind for pending in recording.pending)} - {WaitKind.NONE})
+    used: set[int] = set()
+    for recording in recordings:
+        used |= {*recording.slices.wait_kind, *(pending.kind for pending in recording.pending)}
     entries = [Text.assemble((RUNS, shade(colours.TASKS[5])), " runs"), Text.assemble((READY * 2, "dim"), " ready")]
     entries.append(Text.assemble((RUNS, f"bold {shade(colours.BLOCKED)}"), " blocks"))
-    for kind in used:
+    for kind in sorted(used - {WaitKind.NONE}):
         style = colours.KINDS[WaitKind(kind)]
         entries.append(Text.assemble((style.sign * 2, shade(style.colour)), f" {style.label}"))
     lines = [Text()]
