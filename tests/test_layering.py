@@ -19,6 +19,7 @@ LAYERS = [
     "net",
     "system",
     "loop",
+    "files",
     "running",
     "bridge",
     "see",

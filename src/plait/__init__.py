@@ -5,6 +5,10 @@ import sys
 from plait.bridge import BackgroundFuture, Portal, background
 from plait.engine.choice import EngineReport
 from plait.engine.errors import EngineUnavailable
+from plait.files.contents import read_many
+from plait.files.copying import copy_file
+from plait.files.path import Path
+from plait.files.watching import watch
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
 
@@ -14,11 +18,15 @@ __all__ = [
     "EngineReport",
     "EngineUnavailable",
     "Loop",
+    "Path",
     "Portal",
     "background",
+    "copy_file",
     "install",
     "new_event_loop",
+    "read_many",
     "run",
+    "watch",
 ]
 __version__ = "0.1.0"
 

@@ -1,0 +1,6 @@
+import asyncio
+
+from plait.system.operations import Files
+
+def begin_read(files: Files, path: str) -> asyncio.Future[bytes | int]: ...
+def read_batch(names: list[str]) -> list[bytes | OSError | None]: ...
