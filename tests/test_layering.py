@@ -21,6 +21,7 @@ LAYERS = [
     "loop",
     "files",
     "running",
+    "files",
     "bridge",
     "see",
     "testing",

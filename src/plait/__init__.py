@@ -5,10 +5,7 @@ import sys
 from plait.bridge import BackgroundFuture, Portal, background
 from plait.engine.choice import EngineReport
 from plait.engine.errors import EngineUnavailable
-from plait.files.contents import read_many
-from plait.files.copying import copy_file
-from plait.files.path import Path
-from plait.files.watching import watch
+from plait.files import Path, copy_file, open, read_many, watch
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
 
@@ -24,6 +21,7 @@ __all__ = [
     "copy_file",
     "install",
     "new_event_loop",
+    "open",
     "read_many",
     "run",
     "watch",

@@ -375,7 +375,7 @@ def test_unencodable_names(run: Run, tmp_path: pathlib.Path) -> None:
     async def main() -> None:
         raw = os.fsencode(tmp_path) + b"/\xff\xfe"
         os.close(os.open(raw, os.O_CREAT | os.O_WRONLY))
-        path = [path async for path in Path(tmp_path).iterdir()][0]
+        (path,) = [path async for path in Path(tmp_path).iterdir()]
         assert raw == bytes(path)
         await path.write_text("x")
         assert "x" == await path.read_text()

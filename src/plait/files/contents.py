@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import stat
 from collections import deque
@@ -12,7 +11,8 @@ from contextlib import aclosing
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
-from plait.files.access import name_of, plait_loop
+from plait.files.access import close_later, drop, kept, name_of, plait_loop
+from plait.files.opening import open_path
 from plait.files.whole import begin_read, read_batch
 
 if TYPE_CHECKING:
@@ -23,12 +23,9 @@ __all__ = ["read_many"]
 
 Name = TypeVar("Name", bound="StrPath")
 
-Opened = TypeVar("Opened")
-
 # Enough that a disk has always work, and a few megabytes when files are small.
 LIMIT = 64
 DEVICE_BYTES = 64 * 1024
-PIPE_SECONDS = 0.01
 
 # What workers read at a time where there is no ring: so many files each, by so many at once.
 BATCH_FILES = 16
@@ -78,50 +75,11 @@ async def readable(loop: Loop, fd: int) -> None:
         loop.remove_reader(fd)
 
 
-async def open_to_write(loop: Loop, name: str) -> int:
-    while True:
-        try:
-            return await kept(loop, loop.openat(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
-        except OSError as error:
-            # A named pipe that nobody reads yet, where opening does not wait for it.
-            if error.errno != errno.ENXIO or not stat.S_ISFIFO((await loop.statx(name)).st_mode):
-                raise
-        await asyncio.sleep(PIPE_SECONDS)
-
-
-async def kept(loop: Loop, future: asyncio.Future[Opened]) -> Opened:
-    """The result of a future, which may be a descriptor: a task that was cancelled when it was there already does not lose it."""
-    try:
-        return await future
-    except asyncio.CancelledError:
-        drop(loop, future)
-        raise
-
-
-def drop(loop: Loop, future: asyncio.Future[Any]) -> None:
-    """Nobody wants its result any more."""
-    if future.cancel() or future.cancelled() or future.exception() is not None:
-        return
-    if isinstance(fd := future.result(), int):
-        close_later(loop, fd)
-
-
-def close_later(loop: Loop, fd: int) -> None:
-    """For files that have nothing to tell any more, and where nobody can wait."""
-    loop.close_fd(fd).add_done_callback(seen)
-
-
-def seen(future: asyncio.Future[None]) -> None:
-    """Its error is nobody's."""
-    if not future.cancelled():
-        future.exception()
-
-
 async def write_file(name: str, data: memoryview) -> int:
     """Make the file of just this."""
     loop = plait_loop()
     rest = data.cast("B") if data.nbytes else data
-    fd = await open_to_write(loop, name)
+    fd = await open_path(loop, name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         while rest.nbytes:
             rest = rest[await loop.pwrite(fd, rest, -1) :]

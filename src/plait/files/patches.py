@@ -21,8 +21,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
-open_file = PlaitFile = None
+from plait.files.common import FileMethods
+from plait.files.opening import open
 from plait.files.path import Path
+from plait.files.raw import RawFile
+from plait.files.text import TextFile
 from plait.loop import Loop
 from plait.standard import get_running_loop_or_none
 
@@ -112,7 +115,7 @@ def of_loop(name: str) -> Callable[..., Awaitable[Any]]:
 
 # By the function that a library would call in a thread: what does the same, with the same arguments.
 FUNCTIONS: dict[Any, Callable[..., Awaitable[Any]]] = {
-    builtins.open: open_file,
+    builtins.open: open,
     os.stat: of_loop("statx"),
     os.rename: of_loop("rename"),
     os.replace: of_loop("rename"),
@@ -137,7 +140,7 @@ def known(function: Any, args: tuple[Any, ...]) -> Call | None:
         args = (*function.args, *args)
         function = function.func
     owner = getattr(function, "__self__", None)
-    if isinstance(owner, PlaitFile | Wrapped):
+    if isinstance(owner, FileMethods | Wrapped):
         return functools.partial(function, *args, **options)
     if isinstance(owner, pathlib.Path) and function.__name__ in PATH_METHODS | {"open"}:
         return functools.partial(getattr(Path(owner), function.__name__), *args, **options)
@@ -278,14 +281,23 @@ def patch_aiofiles() -> Patch:
         return Patch()
 
     def wrap(file: Any, *, loop: Any = None, executor: Any = None) -> Any:
-        if not isinstance(file, PlaitFile):
+        if not isinstance(file, FileMethods):
             return before(file, loop=loop, executor=executor)
-        return class_for(pool, file)(Wrapped(file), loop=loop, executor=executor)
+        return class_of(pool, file)(Wrapped(file), loop=loop, executor=executor)
 
     before = pool.wrap
     return Patch(
         (base, "get_running_loop", loop_for_aiofiles), (pool, "asyncio", AsyncioForAiofiles()), (pool, "wrap", wrap)
     )
+
+
+def class_of(pool: ModuleType, file: Any) -> Any:
+    """What aiofiles would wrap io's file of the same kind in."""
+    if isinstance(file, TextFile):
+        return pool.AsyncTextIOWrapper
+    if isinstance(file, RawFile):
+        return pool.AsyncFileIO
+    return pool.AsyncBufferedReader if file.readable() else pool.AsyncBufferedIOBase
 
 
 def place(library: str, name: str, attribute: str) -> ModuleType:

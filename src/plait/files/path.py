@@ -14,9 +14,10 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 from urllib.parse import unquote_to_bytes
 
+from plait.files import opening
 from plait.files.access import plait_loop
 from plait.files.contents import read_file, write_file
 from plait.files.copying import copy_tree, delete_tree
@@ -24,9 +25,13 @@ from plait.files.folders import FOLDER, LINK, REGULAR, UNKNOWN, Folder, kind_of
 from plait.files.globbing import Pattern, select
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from _typeshed import OpenBinaryMode, OpenTextMode, ReadableBuffer
 
     from plait.files.access import StrPath
+    from plait.files.binary import BinaryFile
+    from plait.files.opening import Opening
+    from plait.files.raw import RawFile
+    from plait.files.text import TextFile
 
 __all__ = ["Path", "PathInfo"]
 
@@ -293,6 +298,33 @@ class Path(PurePosixPath):
 
     # Changes
 
+    @overload
+    def open(
+        self,
+        mode: OpenTextMode = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> Opening[TextFile]: ...
+    @overload
+    def open(  # type: ignore[overload-overlap]
+        self,
+        mode: OpenBinaryMode,
+        buffering: Literal[0],
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+    ) -> Opening[RawFile]: ...
+    @overload
+    def open(
+        self,
+        mode: OpenBinaryMode,
+        buffering: int = -1,
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+    ) -> Opening[BinaryFile]: ...
     def open(
         self,
         mode: str = "r",
@@ -300,9 +332,9 @@ class Path(PurePosixPath):
         encoding: str | None = None,
         errors: str | None = None,
         newline: str | None = None,
-    ) -> Any:
-        """plait.open() of this path."""
-        return open_file(str(self), mode, buffering, encoding, errors, newline)
+    ) -> Opening[Any]:
+        """plait.open() of this path, to be awaited or used by `async with`."""
+        return opening.open(str(self), cast(Any, mode), buffering, encoding, errors, newline)
 
     async def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
         """Make the file if it is not there, else set its times to now; FileExistsError when it is, without `exist_ok`."""
