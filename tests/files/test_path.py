@@ -10,13 +10,13 @@ import pickle
 import resource
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
 from files import trees
+from files.trees import as_ordinary_user
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -457,19 +457,6 @@ def make_closed(root: pathlib.Path) -> None:
         (root / name).chmod(mode)
     (root / "unreadable").write_text("x")
     (root / "unreadable").chmod(0)
-
-
-@contextmanager
-def as_ordinary_user() -> Iterator[None]:
-    """Root, to whom nothing is closed, becomes somebody else for so long."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
 
 
 def test_out_of_descriptors(run: Run, tmp_path: pathlib.Path) -> None:

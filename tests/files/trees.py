@@ -2,6 +2,8 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,16 @@ def told(value: Any, root: Path) -> Any:
 
 def told_name(name: Any, root: Path) -> Any:
     return str(name).replace(str(root), "ROOT") if name is not None else None
+
+
+@contextmanager
+def as_ordinary_user() -> Iterator[None]:
+    """Root, to whom nothing is closed, becomes somebody else for so long."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)

@@ -40,8 +40,8 @@ ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 EVERY_ERROR_IS_ABSENCE = sys.version_info >= (3, 14)
 # Of PathInfo: a name that nothing has.
 NOTHING = -1
-# os.link() and pathlib do not follow a symbolic link on Linux, but do in later releases.
-LINK_FOLLOWS = False
+# Whether os.link() follows a symbolic link on Linux (gh-81793).
+LINK_FOLLOWS = sys.version_info >= (3, 14)
 
 
 class Path(PurePosixPath):
