@@ -26,15 +26,16 @@ BUFFER_BYTES = 1024 * 1024
 CANNOT_COPY = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ETXTBSY, errno.EBADF, errno.EPERM}
 )
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+REPLACE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 class Copy:
     """One copy of one file, worked on by one worker at a time. Its descriptors are closed when it is done, or nobody holds it any more."""
 
-    def __init__(self, source: str, target: str) -> None:
+    def __init__(self, source: str, target: str, follow_symlinks: bool) -> None:
         self.source = source
         self.target = target
+        self.follow_symlinks = follow_symlinks
         self.reading = -1
         self.writing = -1
         self.copied = 0
@@ -42,8 +43,8 @@ class Copy:
 
     def step(self) -> bool:
         """Copy a piece; whether there is more."""
-        if self.reading < 0:
-            self.open()
+        if self.reading < 0 and not self.open():
+            return False
         try:
             more = self.copy_piece()
         except OSError as error:
@@ -53,21 +54,23 @@ class Copy:
             self.close()
         return more
 
-    def open(self) -> None:
-        for name in (self.source, self.target):
-            # Before it is opened, which would wait for the other end.
-            if name_is_fifo(name):
-                raise shutil.SpecialFileError(f"`{name}` is a named pipe")
-        self.reading = os.open(self.source, os.O_RDONLY | os.O_CLOEXEC)
-        there = os.fstat(self.reading)
-        if stat.S_ISDIR(there.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.source)
-        self.writing = os.open(self.target, CREATE, 0o666)
-        here = os.fstat(self.writing)
-        if os.path.samestat(there, here):
+    def open(self) -> bool:
+        """False if it was a symbolic link, which is made by now."""
+        source, target = status_of(self.source), status_of(self.target)
+        if source is not None and target is not None and os.path.samestat(source, target):
             raise shutil.SameFileError(f"{self.source!r} and {self.target!r} are the same file")
-        if stat.S_ISREG(here.st_mode):
-            os.ftruncate(self.writing, 0)
+        for name, status in ((self.source, source), (self.target, target)):
+            # Opening it would wait for its other end.
+            if status is not None and stat.S_ISFIFO(status.st_mode):
+                raise shutil.SpecialFileError(f"`{name}` is a named pipe")
+        if not self.follow_symlinks and os.path.islink(self.source):
+            os.symlink(os.readlink(self.source), self.target)
+            return False
+        self.reading = os.open(self.source, os.O_RDONLY | os.O_CLOEXEC)
+        if stat.S_ISDIR(os.fstat(self.reading).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.source)
+        self.writing = os.open(self.target, REPLACE, 0o666)
+        return True
 
     def copy_piece(self) -> bool:
         if self.by_kernel:
@@ -110,11 +113,11 @@ class Copy:
             pass  # it is not told as done
 
 
-def name_is_fifo(name: str) -> bool:
+def status_of(name: str) -> os.stat_result | None:
     try:
-        return stat.S_ISFIFO(os.stat(name).st_mode)
+        return os.stat(name)
     except OSError:
-        return False
+        return None
 
 
 async def copy_file(
@@ -128,12 +131,9 @@ async def copy_file(
     """
     loop = plait_loop()
     source, target = name_of(src), name_of(dst)
-    if not follow_symlinks and stat.S_ISLNK((await loop.statx(source, follow_symlinks=False)).st_mode):
-        await loop.symlink(await loop.file_call(os.readlink, source), target)
-    else:
-        copy = Copy(source, target)
-        while await loop.file_call(copy.step):
-            pass
+    copy = Copy(source, target, follow_symlinks)
+    while await loop.file_call(copy.step):
+        pass
     if preserve_metadata:
         await loop.file_call(partial(shutil.copystat, source, target, follow_symlinks=follow_symlinks))
     return dst
