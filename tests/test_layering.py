@@ -21,7 +21,6 @@ LAYERS = [
     "loop",
     "files",
     "running",
-    "files",
     "bridge",
     "see",
     "testing",

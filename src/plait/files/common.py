@@ -49,6 +49,12 @@ class FileMethods(Generic[AnyStr]):
     def write(self, data: Any, /) -> Awaitable[int]:
         raise NotImplementedError
 
+    def __aiter__(self) -> Self:
+        raise NotImplementedError
+
+    def __anext__(self) -> Awaitable[AnyStr]:
+        raise NotImplementedError
+
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError(CLOSED)
@@ -74,14 +80,14 @@ class FileMethods(Generic[AnyStr]):
         return line
 
     async def readlines(self, hint: int | None = -1, /) -> list[AnyStr]:
-        """All lines, or as many as have `hint` characters or bytes together."""
+        """All lines, or as many as have more than `hint` characters or bytes together."""
         self._check_open()
         lines: list[AnyStr] = []
         total = 0
-        while line := await self.readline():
+        async for line in self:
             lines.append(line)
             total += len(line)
-            if hint is not None and 0 < hint <= total:
+            if hint is not None and 0 < hint < total:
                 break
         return lines
 

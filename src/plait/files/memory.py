@@ -325,7 +325,7 @@ class TextMemory:
                 raise MemoryError
         if found >= 0:
             return found + 1 - self.at
-        if 0 <= limit <= self.size - self.at:
+        if 0 <= limit <= self.size - self.at and self.at < self.size:
             return limit
         # The first half of a \r\n may be the last character.
         self.searched = max(self.at, self.size - 1) if self.newlines_are == RETURN_LINE_FEED else self.size

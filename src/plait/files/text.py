@@ -173,8 +173,8 @@ class TextFile(TextMemory, FileMethods[str]):
 
     async def _next_line(self) -> str:
         async with self._turn:
-            self._check_readable()
             self._telling = False
+            self._check_readable()
             line = await self._line(-1)
             if line:
                 return line
