@@ -23,7 +23,7 @@ extensions = [
     Extension(
         ".".join(source.with_suffix("").parts[1:]),
         [str(source)],
-        include_dirs=["src/plait/engine", "src/plait/core", "src/plait/net", "src/plait/system"],
+        include_dirs=["src/plait/engine", "src/plait/core", "src/plait/net", "src/plait/system", "src/plait/files"],
         depends=HEADERS,
         extra_compile_args=[*FLAGS, "-fno-strict-aliasing", "-Wno-unused-function"],
     )

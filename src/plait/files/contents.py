@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from plait.files.access import close_later, drop, kept, name_of, plait_loop
 from plait.files.opening import open_path
-from plait.files.whole import begin_read, read_batch
+from plait.files.whole import begin_read, read_batch, read_cached, turn_is_over
 
 if TYPE_CHECKING:
     from plait.files.access import StrPath
@@ -38,7 +38,10 @@ Found: TypeAlias = bytes | int | OSError | None
 async def read_file(name: str) -> bytes:
     """All that is in the file."""
     loop = plait_loop()
-    found = await kept(loop, begin_read(loop._files, name))
+    files = loop._files
+    found = read_cached(files, name)
+    if found is None:
+        found = await kept(loop, begin_read(files, name))
     return found if isinstance(found, bytes) else await read_device(loop, found)
 
 
@@ -127,50 +130,78 @@ async def read_many(
 
 
 async def one_by_one(loop: Loop, names: Iterator[Name], limit: int) -> AsyncGenerator[tuple[Name, Found], None]:
-    """On the ring each file is an operation of its own."""
-    under_way: deque[tuple[Name, asyncio.Future[bytes | int]]] = deque()
+    """On the ring what is not cached is an operation of its own."""
+    files = loop._files
+    under_way: deque[tuple[Name, bytes | asyncio.Future[bytes | int]]] = deque()
     try:
         while True:
             for path in islice(names, limit - len(under_way)):
+                if turn_is_over(files):
+                    await asyncio.sleep(0)
                 under_way.append((path, begin(loop, path)))
             if not under_way:
                 return
             path, reading = under_way.popleft()
+            found: Found
             try:
-                found: Found = await kept(loop, reading)
+                found = reading if isinstance(reading, bytes) else await kept(loop, reading)
             except OSError as error:
                 found = error
             yield path, found
     finally:
         for _, reading in under_way:
-            drop(loop, reading)
+            if not isinstance(reading, bytes):
+                drop(loop, reading)
 
 
-def begin(loop: Loop, path: StrPath) -> asyncio.Future[Any]:
+def begin(loop: Loop, path: StrPath) -> bytes | asyncio.Future[Any]:
     try:
-        return begin_read(loop._files, name_of(path))
+        name = name_of(path)
+        found = read_cached(loop._files, name)
+        if isinstance(found, bytes):
+            return found
+        if found is None:
+            return begin_read(loop._files, name)
     except ValueError:  # not encodable, or with a null byte: read_otherwise() will tell in its turn
-        later = loop.create_future()
-        later.set_result(None)
-        return later
+        found = None
+    later = loop.create_future()
+    later.set_result(found)
+    return later
 
 
 async def in_batches(loop: Loop, names: Iterator[Name], limit: int) -> AsyncGenerator[tuple[Name, Found], None]:
-    """Without a ring a worker reads several files at once."""
+    """Without a ring a worker reads several files at once that are not cached."""
+    files = loop._files
     size = min(BATCH_FILES, max(1, limit // WORKERS))
-    under_way: deque[tuple[list[Name], asyncio.Future[list[bytes | OSError | None]]]] = deque()
+    under_way: deque[tuple[list[Name], list[Found], asyncio.Future[list[bytes | OSError | None]] | None]] = deque()
     try:
         while True:
             while len(under_way) * size < limit and (batch := list(islice(names, size))):
-                under_way.append((batch, loop.file_call(read_batch, [name_of(path) for path in batch])))
+                if turn_is_over(files):
+                    await asyncio.sleep(0)
+                found: list[Found] = [cached(loop, path) for path in batch]
+                missing = [name_of(path) for path, one in zip(batch, found, strict=True) if one is None]
+                under_way.append((batch, found, loop.file_call(read_batch, missing) if missing else None))
             if not under_way:
                 return
-            batch, reading = under_way.popleft()
-            for path, found in zip(batch, await reading, strict=True):
-                yield path, found
+            batch, found, reading = under_way.popleft()
+            read = iter(await reading if reading is not None else ())
+            for path, one in zip(batch, found, strict=True):
+                yield path, next(read) if one is None else one
     finally:
-        for _, reading in under_way:
-            reading.cancel()
+        for _, found, reading in under_way:
+            if reading is not None:
+                reading.cancel()
+            for one in found:
+                if isinstance(one, int):
+                    close_later(loop, one)
+
+
+def cached(loop: Loop, path: StrPath) -> bytes | int | None:
+    try:
+        return read_cached(loop._files, name_of(path))
+    except ValueError:
+        return None
 
 
 async def read_otherwise(loop: Loop, path: StrPath, found: int | OSError | None) -> bytes | OSError | ValueError:

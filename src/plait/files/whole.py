@@ -26,6 +26,8 @@ from cython.cimports.plait.system.requests import (
 )
 
 S_IFDIR = cython.declare(cython.uint, 0o040000)
+# A named pipe without a writer would hold a worker until there is one.
+FLAGS = cython.declare(cython.uint, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 # The most that read(2) gives.
 PART_MAX = cython.declare(cython.Py_ssize_t, 0x7FFFF000)
 # What is larger is copied by a kernel thread instead of by the one that submits, which is the loop's.
@@ -83,13 +85,16 @@ class WholeOperation(FileOperation):
     def go_on(self, result):
         """A step was done: what comes next."""
         if self.request.entry.opcode == IORING_OP_OPENAT:
-            return self.begin_reading()
-        self.done += result
-        if result == 0:
-            return self.finish(None)
+            if self.begin_reading():
+                return self.finish()
+        else:
+            self.done += result
+            if result == 0 or self.is_whole():
+                return self.finish()
         return self.read_more()
 
     def begin_reading(self):
+        """It is open: make room, and read what is cached. Whether that is all, or all that can be done here."""
         found = cython.declare(statx_result)
         code: cython.int = plait_look_at(self.fd, cython.address(found))
         if code < 0:
@@ -97,30 +102,32 @@ class WholeOperation(FileOperation):
         if found.stx_mode & S_IFMT == S_IFDIR:
             raise OSError(errno.EISDIR, strerror(errno.EISDIR), self.path)
         if found.stx_mode & S_IFMT != S_IFREG:
-            fd = self.fd
-            self.fd = -1
-            return self.finish(fd)
+            return True
         # One more than there is: the read that finds the end fits.
         self.make_room(max(cython.cast(cython.Py_ssize_t, found.stx_size) + 1, ROOM_MIN))
         self.request.entry.opcode = IORING_OP_READ
         self.request.entry.fd = self.fd
         self.request.entry.rw_flags = 0
-        files = self.files
+        if self.size > COPIED_BY_LOOP_MAX:
+            return False
         data: cython.p_char = PyBytes_AS_STRING(cython.cast(object, self.data))
-        count: cython.long = -1
-        if self.size <= COPIED_BY_LOOP_MAX:
-            count = files.try_cached(self.fd, data, self.size, 0)
-        if count >= 0:
-            return self.go_on(count)
-        return self.read_more()
+        count: cython.long = self.files.try_cached(self.fd, data, self.size, 0)
+        if count > 0:
+            self.done = count
+            # A file that says its size, and gave just that, has ended. Those of /sys say more than they give.
+            return count == cython.cast(cython.longlong, found.stx_size) or self.is_whole()
+        return count == 0
 
-    def read_more(self):
-        """Read on behind what is there, if this is not the end."""
+    def is_whole(self):
+        """Whether nothing comes behind what was read, as far as that is known without waiting."""
         if self.done == self.size:
             self.make_room(2 * self.size)
         data: cython.p_char = PyBytes_AS_STRING(cython.cast(object, self.data))
-        if self.done and plait_read_cached(self.fd, data + self.done, 1, self.done) == 0:
-            return self.finish(None)
+        return plait_read_cached(self.fd, data + self.done, 1, self.done) == 0
+
+    def read_more(self):
+        """Read on behind what is there."""
+        data: cython.p_char = PyBytes_AS_STRING(cython.cast(object, self.data))
         room: cython.Py_ssize_t = min(self.size - self.done, PART_MAX)
         self.request.entry.addr = cython.cast(cython.size_t, data + self.done)
         self.request.entry.len = room
@@ -138,13 +145,20 @@ class WholeOperation(FileOperation):
         self.size = size
         return 0
 
-    def finish(self, value):
-        """The end: with `value`, or with what was read."""
+    def take(self):
+        """What was read, or the descriptor of what is not a file."""
+        if self.data == cython.NULL:
+            fd = self.fd
+            self.fd = -1
+            return fd
+        self.make_room(self.done)
+        value = cython.cast(object, self.data)
+        self.release()  # `value` holds its own
+        return value
+
+    def finish(self):
+        value = self.take()
         self.close_file()
-        if value is None:
-            self.make_room(self.done)
-            value = cython.cast(object, self.data)
-            self.release()  # `value` holds its own
         future: OperationFuture = self.future
         self.end(future)
         future.finish(value)
@@ -165,21 +179,53 @@ class WholeOperation(FileOperation):
         files.launch(operation)
         return 0
 
+    def name_it(self, files, path):
+        self.begin(files, IORING_OP_OPENAT, AT_FDCWD)
+        self.path = path
+        self.name = os.fsencode(path)
+        if b"\0" in self.name:
+            raise ValueError("embedded null byte")
+        self.request.entry.addr = cython.cast(cython.size_t, PyBytes_AS_STRING(self.name))
+        self.request.entry.rw_flags = FLAGS
+        return 0
+
 
 def begin_read(files: Files, path):
     """A future of all that is in the file, or of its descriptor if it is not a regular one."""
-    # A named pipe without a writer would hold a worker until there is one.
-    flags: cython.uint = os.O_RDONLY | O_CLOEXEC | os.O_NONBLOCK
-    audit("open", path, None, flags)
+    audit("open", path, None, FLAGS)
     operation: WholeOperation = WholeOperation.__new__(WholeOperation)
-    operation.begin(files, IORING_OP_OPENAT, AT_FDCWD)
-    operation.path = path
-    operation.name = os.fsencode(path)
-    if b"\0" in operation.name:
-        raise ValueError("embedded null byte")
-    operation.request.entry.addr = cython.cast(cython.size_t, PyBytes_AS_STRING(operation.name))
-    operation.request.entry.rw_flags = flags
+    operation.name_it(files, path)
     return files.start(operation)
+
+
+def read_cached(files: Files, path):
+    """What begin_read() would give, if the kernel has it in memory and it is this task's turn; else None.
+
+    Opened as io_uring opens it when it does not want to wait, and read within what a turn may read on the spot.
+    """
+    if files.calls_left <= 0 or files.bytes_left <= 0 or not files.loop.thread:
+        return None
+    operation: WholeOperation = WholeOperation.__new__(WholeOperation)
+    operation.name_it(files, path)
+    operation.fd = plait_open_cached(operation.name, FLAGS)
+    if operation.fd < 0:
+        return None
+    audit("open", path, None, FLAGS)
+    try:
+        if operation.begin_reading():
+            return operation.take()
+    except OSError:
+        pass  # begin_read() will tell
+    finally:
+        # Here, as it was opened here: a file that was only read has nothing to wait for.
+        if operation.fd >= 0:
+            close(operation.fd)
+    return None
+
+
+def turn_is_over(files: Files):
+    """Whether read_cached() gives nothing more in this turn."""
+    return files.calls_left <= 0 or files.bytes_left <= 0
 
 
 def read_batch(names: list) -> list:
