@@ -75,7 +75,7 @@ def test_the_same_results_and_errors_as_shutil(run: Run, tmp_path: pathlib.Path,
     ]
 
     async def main() -> None:
-        theirs, ours = (trees.make(tmp_path / who) for who in ("theirs", "ours"))
+        theirs, ours = (trees.make(tmp_path / who) for who in ("theirs", "plaits"))
         for follow in (True, False):
             for source in names:
                 for target in names:

@@ -173,26 +173,28 @@ async def in_batches(loop: Loop, names: Iterator[Name], limit: int) -> AsyncGene
     """Without a ring a worker reads several files at once that are not cached."""
     files = loop._files
     size = min(BATCH_FILES, max(1, limit // WORKERS))
-    under_way: deque[tuple[list[Name], list[Found], asyncio.Future[list[bytes | OSError | None]] | None]] = deque()
+    under_way: deque[tuple[deque[tuple[Name, Found]], asyncio.Future[list[bytes | OSError | None]] | None]] = deque()
     try:
         while True:
             while len(under_way) * size < limit and (batch := list(islice(names, size))):
                 if turn_is_over(files):
                     await asyncio.sleep(0)
-                found: list[Found] = [cached(loop, path) for path in batch]
-                missing = [name_of(path) for path, one in zip(batch, found, strict=True) if one is None]
-                under_way.append((batch, found, loop.file_call(read_batch, missing) if missing else None))
+                found: deque[tuple[Name, Found]] = deque((path, cached(loop, path)) for path in batch)
+                missing = [name_of(path) for path, one in found if one is None]
+                under_way.append((found, loop.file_call(read_batch, missing) if missing else None))
             if not under_way:
                 return
-            batch, found, reading = under_way.popleft()
+            found, reading = under_way[0]
             read = iter(await reading if reading is not None else ())
-            for path, one in zip(batch, found, strict=True):
+            while found:
+                path, one = found.popleft()
                 yield path, next(read) if one is None else one
+            under_way.popleft()
     finally:
-        for _, found, reading in under_way:
+        for found, reading in under_way:
             if reading is not None:
                 reading.cancel()
-            for one in found:
+            for _, one in found:
                 if isinstance(one, int):
                     close_later(loop, one)
 
