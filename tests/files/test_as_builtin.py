@@ -94,6 +94,7 @@ BINARY = st.builds(
     ),
     steps=steps_of(bytes),
 )
+# Not iso2022_jp: its decoder crashes CPython 3.11 when it is set to some of the states that tell() gives.
 ENCODINGS = [
     "utf-8",
     "utf-8",
@@ -196,7 +197,7 @@ def on_builtin(path: Path, program: Program) -> list[object]:
     found: list[object] = []
     marks = Marks()
     try:
-        file = open(path, **program.arguments)
+        file = open(path, **program.arguments)  # noqa: SIM115 - a program closes it, or not
     except Exception as error:
         return [failure(error)]
     for step in program.steps:
@@ -231,13 +232,20 @@ async def on_plait(path: Path, program: Program) -> list[object]:
 
 
 def spared(program: Program) -> Program:
-    """Without what the built-in open() does wrong: a text file that reads after a write without a flush between loses the order of the
-    two (BufferedRandom.read1() looks only at what is in the file)."""
-    if "+" not in program.arguments["mode"] or "b" in program.arguments["mode"]:
-        return program
-    steps = [
-        part for step in program.steps for part in ((step, ("flush",)) if step[0].startswith("write") else (step,))
-    ]
+    """With a flush wherever the two may differ.
+
+    A text file that reads after a write loses the order of the two on the built-in (BufferedRandom.read1() looks only at what is in the
+    file). And where a file that is appended to stands after a seek, depends on when its buffer was emptied.
+    """
+    mode = program.arguments["mode"]
+    flush = ("flush",)
+    steps: list[tuple[Any, ...]] = []
+    for step in program.steps:
+        if "a" in mode and step[0] in ("tell", "mark"):
+            steps.append(flush)
+        steps.append(step)
+        if "+" in mode and "b" not in mode and step[0].startswith("write"):
+            steps.append(flush)
     return replace(program, steps=steps)
 
 
@@ -250,9 +258,8 @@ def compare(program: Program, folder: Path, run: Callable[..., Any]) -> None:
             path.write_bytes(program.content)
     expected = on_builtin(paths[0], program)
     assert expected == run(on_plait(paths[1], program))
-    assert [path.read_bytes() if path.exists() else None for path in paths][0] == (
-        paths[1].read_bytes() if paths[1].exists() else None
-    )
+    expected_content, content = (path.read_bytes() if path.exists() else None for path in paths)
+    assert expected_content == content
 
 
 def test_binary_programs(run: Callable[..., Any], tmp_path: Path) -> None:

@@ -168,32 +168,38 @@ def check_mode(mode: Any) -> int:
 
 
 async def open_raw(loop: Loop, file: Any, mode: str, flags: int, closefd: bool, opener: Opener | None) -> RawFile:
-    if isinstance(file, int):
+    given = isinstance(file, int)
+    if given:
         fd = file
     elif opener is not None:
         fd = await call_opener(loop, opener, file, flags)
     else:
         fd = await open_path(loop, file, flags)
-    letters = "".join(letter for letter in mode if letter in "rwax") + ("+" if "+" in mode else "")
     try:
         status, _ = look_at(fd)
         if stat.S_ISDIR(status):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), file)
-        return RawFile(loop, fd, file, letters, status, closefd=closefd)
+        return RawFile(loop, fd, file, mode, status, closefd=closefd, fresh=not given)
     except BaseException:
-        if not isinstance(file, int):
+        if not given:
             await loop.close_fd(fd)
         raise
 
 
 async def open_path(loop: Loop, path: str | bytes, flags: int) -> int:
+    """The descriptor, which a task that is cancelled just then does not lose."""
     try:
         return await kept(loop, loop.openat(path, flags))
     except OSError as error:
-        if error.errno != errno.ENXIO or flags & os.O_ACCMODE != os.O_WRONLY:
+        if error.errno != errno.ENXIO:
             raise
-        if not stat.S_ISFIFO((await loop.statx(path)).st_mode):
-            raise
+        return await open_fifo(loop, path, flags, error)
+
+
+async def open_fifo(loop: Loop, path: str | bytes, flags: int, refused: OSError) -> int:
+    """Wait until somebody reads it."""
+    if flags & os.O_ACCMODE != os.O_WRONLY or not stat.S_ISFIFO((await loop.statx(path)).st_mode):
+        raise refused
     pause = FIFO_FIRST_SECONDS
     while True:
         await asyncio.sleep(pause)
@@ -206,7 +212,7 @@ async def open_path(loop: Loop, path: str | bytes, flags: int) -> int:
 
 
 async def call_opener(loop: Loop, opener: Opener, file: Any, flags: int) -> int:
-    fd = await loop.file_call(opener, file, flags)
+    fd = await kept(loop, loop.file_call(opener, file, flags))
     if not isinstance(fd, int):
         raise TypeError("expected integer from opener")
     if fd < 0:
