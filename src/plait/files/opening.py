@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
+from plait.files.access import kept, plait_loop
 from plait.files.binary import DEFAULT_ROOM, BinaryFile
 from plait.files.raw import RawFile
 from plait.files.text import TextFile
@@ -134,7 +135,7 @@ def open(
         raise ValueError("Cannot use closefd=False with file name")
 
     async def start() -> Any:
-        loop = cast("Loop", asyncio.get_running_loop())
+        loop = plait_loop()
         raw = await open_raw(loop, file, mode, flags, closefd, opener)
         try:
             return dress(raw, binary, buffering, encoding, errors, newline)
@@ -173,12 +174,7 @@ async def open_raw(loop: Loop, file: Any, mode: str, flags: int, closefd: bool, 
     elif opener is not None:
         fd = await call_opener(loop, opener, file, flags)
     else:
-        try:
-            fd = await loop.openat(file, flags)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            fd = await open_fifo(loop, file, flags, error)
+        fd = await open_path(loop, file, flags)
     try:
         status, _ = look_at(fd)
         if stat.S_ISDIR(status):
@@ -190,6 +186,16 @@ async def open_raw(loop: Loop, file: Any, mode: str, flags: int, closefd: bool, 
         raise
 
 
+async def open_path(loop: Loop, path: str | bytes, flags: int) -> int:
+    """The descriptor, which a task that is cancelled just then does not lose."""
+    try:
+        return await kept(loop, loop.openat(path, flags))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return await open_fifo(loop, path, flags, error)
+
+
 async def open_fifo(loop: Loop, path: str | bytes, flags: int, refused: OSError) -> int:
     """Wait until somebody reads it."""
     if flags & os.O_ACCMODE != os.O_WRONLY or not stat.S_ISFIFO((await loop.statx(path)).st_mode):
@@ -199,14 +205,14 @@ async def open_fifo(loop: Loop, path: str | bytes, flags: int, refused: OSError)
         await asyncio.sleep(pause)
         pause = min(2 * pause, FIFO_LAST_SECONDS)
         try:
-            return await loop.openat(path, flags)
+            return await kept(loop, loop.openat(path, flags))
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
 
 
 async def call_opener(loop: Loop, opener: Opener, file: Any, flags: int) -> int:
-    fd = await loop.file_call(opener, file, flags)
+    fd = await kept(loop, loop.file_call(opener, file, flags))
     if not isinstance(fd, int):
         raise TypeError("expected integer from opener")
     if fd < 0:
