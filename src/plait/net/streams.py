@@ -13,7 +13,8 @@ __all__: list[str] = []
 
 def choose_reader(loop: Any, transport: Any) -> type | None:
     """Debug mode, which remembers where a reader was made, keeps asyncio's own."""
-    return StreamReader if isinstance(loop, Core) and not loop.get_debug() else None
+    ours = isinstance(loop, Core)
+    return StreamReader if ours and not loop.get_debug() else None
 
 
 def choose_writer(loop: Any, transport: Any) -> type | None:

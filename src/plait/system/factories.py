@@ -16,8 +16,8 @@ loops: "weakref.WeakSet[SystemFactories]" = weakref.WeakSet()
 
 
 class SystemFactories(ProcessFactories, PipeFactories, FileFactories, SignalFactories, NameFactories):
-    """Processes, pipes, files, signals and names for the loop, which calls `_begin_run` and `_end_run` around a run, and `_system_close` before
-    its engine closes."""
+    """Processes, pipes, files, signals and names for the loop, which calls `_begin_run` and `_end_run` around a run, and
+    `_system_close` before its engine closes."""
 
     def __init__(self) -> None:
         super().__init__()
