@@ -116,18 +116,45 @@ def show_live_tasks(loop: Any) -> None:
     loops_with_tasks.add(loop)
 
 
-# Pipes: asyncio's own transports, which need nothing of a loop but call_soon, _add_reader and its like.
-ReadPipeTransport: Any = unix_events._UnixReadPipeTransport  # type: ignore[attr-defined]
+class LoopBut:
+    """A loop, but for what a subclass does in its own way."""
 
-
-class WritingLoop:
-    """A loop without reading, for the writing side of a descriptor that others may read from."""
-
-    def __init__(self, loop: events.AbstractEventLoop) -> None:
+    def __init__(self, loop: Any) -> None:
         self._loop = loop
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
+
+
+# Pipes: asyncio's own transports, which need nothing of a loop but call_soon, _add_reader and its like.
+class ReadPipeTransport(unix_events._UnixReadPipeTransport):  # type: ignore[misc, name-defined]
+    """asyncio's own, which begins to read in a callback: refused there, nobody heard of it, and it waited for ever."""
+
+    _pipe: Any = None  # until __init__ is through, which may fail
+
+    def __init__(self, loop: Any, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> None:
+        super().__init__(ReadingLoop(loop, self), pipe, protocol, waiter, extra)
+
+    def refused(self, error: OSError) -> None:
+        self._fatal_error(error, "Fatal error: the engine cannot watch the pipe")
+
+
+class ReadingLoop(LoopBut):
+    """For the reading side of a pipe, which is told when it cannot be watched."""
+
+    def __init__(self, loop: Any, transport: ReadPipeTransport) -> None:
+        super().__init__(loop)
+        self._transport = transport
+
+    def _add_reader(self, *args: Any) -> None:
+        try:
+            self._loop._add_reader(*args)
+        except OSError as error:
+            self._transport.refused(error)
+
+
+class WritingLoop(LoopBut):
+    """A loop without reading, for the writing side of a descriptor that others may read from."""
 
     def _add_reader(self, fd: int, callback: Callable[..., object], *args: object) -> None: ...
 
@@ -139,6 +166,8 @@ class WritePipeTransport(unix_events._UnixWritePipeTransport):  # type: ignore[m
     """asyncio's own, but for descriptors that can be read too. It watches those of pipes for reading, which tells when the other
     end is closed, and on closing stops whoever reads from the same descriptor: a terminal's other half, a FIFO open both ways.
     """
+
+    _pipe: Any = None  # until __init__ is through, which may fail
 
     def __init__(self, loop: Any, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> None:
         mode = os.fstat(pipe.fileno()).st_mode

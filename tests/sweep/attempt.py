@@ -24,10 +24,16 @@ NEWCOMERS = 4
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the call ended."""
+    """How the call ended: with a value, or cancelled, or refused by the system."""
 
     cancelled: bool
     value: Any = None
+    error: OSError | None = None
+
+    @property
+    def none(self) -> bool:
+        """There is no value."""
+        return self.cancelled or self.error is not None
 
 
 class Strangers:

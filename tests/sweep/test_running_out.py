@@ -68,8 +68,7 @@ class Scarce(Attempt):
             return Outcome(False, task.result())
         except OSError as error:
             self.error = error
-            # For the case as if it had been cancelled: there is no result.
-            return Outcome(True)
+            return Outcome(False, error=error)
 
 
 @pytest.mark.parametrize("name", OPENING)

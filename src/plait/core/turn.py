@@ -375,7 +375,7 @@ class Core:
         timers: list = []
         place: cython.Py_ssize_t
         for place in range(self.timers.count):
-            timers.append(cython.cast(TimerHandle, self.timers.entries[place].timer))
+            timers.append(cython.cast(TimerHandle, self.timers.entries[self.timers.start + place].timer))
         sources: list = [] if self.engine is None else list(self.engine.sources.values())
         ready = self.count + len(self.deferred)
         in_flight = 0 if self.engine is None else self.engine.in_flight

@@ -60,8 +60,8 @@ class ProcessFactories(Host):
         transport = standard.SubprocessTransport(
             self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs
         )
-        self._watch(transport)
         try:
+            self._watch(transport)
             await waiter
         except (SystemExit, KeyboardInterrupt):
             raise
@@ -75,7 +75,7 @@ class ProcessFactories(Host):
     def _watch(self, transport: standard.SubprocessTransport) -> None:
         pid = transport.process.pid
         try:
-            pidfd = os.pidfd_open(pid)
+            self._watch_pidfd(transport, os.pidfd_open(pid))
         except ProcessLookupError:
             # Reaped already: SIGCHLD is ignored, or somebody called wait() for any child.
             self.call_soon(self._reap, transport)
@@ -83,8 +83,14 @@ class ProcessFactories(Host):
             threading.Thread(
                 target=self._wait_in_thread, args=(transport,), name=f"plait-waitpid-{pid}", daemon=True
             ).start()
-        else:
-            self._children[pidfd] = Child(transport, self._arm(pidfd, functools.partial(self._exited, pidfd)))
+
+    def _watch_pidfd(self, transport: standard.SubprocessTransport, pidfd: int) -> None:
+        try:
+            source = self._arm(pidfd, functools.partial(self._exited, pidfd))
+        except BaseException:
+            os.close(pidfd)
+            raise
+        self._children[pidfd] = Child(transport, source)
 
     def _unwatch(self, pidfd: int) -> None:
         self._disarm(self._children.pop(pidfd).source)
