@@ -345,6 +345,31 @@ def test_cancelled_at_every_point_of_its_start(loop: asyncio.AbstractEventLoop, 
     assert points > 1
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_cancelled_in_every_turn_of_its_start(engine: str, turns: int) -> None:
+    """As by a cancel scope of anyio; the loop ends right after that, and the child is reaped all the same."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(asyncio.create_subprocess_exec(*FOREVER, stdin=PIPE, stdout=PIPE))
+
+        def cancel() -> None:
+            if not task.done():
+                task.cancel()
+                loop.call_soon(cancel)
+
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            child = task.result()
+            child.kill()
+            await child.communicate()
+
+    plait.run(main(), engine=engine)
+
+
 def test_wait_can_be_cancelled_and_asked_again(run: Run) -> None:
     async def main() -> int:
         child = await asyncio.create_subprocess_exec("cat", stdin=PIPE)

@@ -67,8 +67,7 @@ class ProcessFactories(Host):
             raise
         except BaseException:
             transport.close()
-            # Shielded: a second cancellation must not leave the killed child unreaped by giving up its transport.
-            await asyncio.shield(transport.exit())
+            await reaped(transport)
             raise
         return transport
 
@@ -121,6 +120,22 @@ class ProcessFactories(Host):
         except RuntimeError:
             transport.process.poll()
             logger.warning("Loop %r that handles pid %r is closed", self, transport.process.pid)
+
+
+async def reaped(transport: standard.SubprocessTransport) -> None:
+    """Wait for the end of a child that was killed, however often this is cancelled: a cancel scope of anyio does so in every turn.
+
+    Given up in between, the child would stay a zombie if the loop ends by then.
+    """
+    ended = asyncio.ensure_future(transport.exit())
+    cancelled = None
+    while not ended.done():
+        try:
+            await asyncio.wait([ended])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def has_ended(pidfd: int) -> bool:
