@@ -292,6 +292,33 @@ def test_a_flood_of_key_updates_is_bounded(run, contexts, tmp_path, letter):
     run(main())
 
 
+def test_a_client_that_renegotiates_is_refused_and_the_server_goes_on(run, contexts, tmp_path):
+    """TLS 1.2, where a client could make a server work as often as it liked."""
+    contexts.authority.cert_pem.write_to_path(tmp_path / "authority")
+
+    async def main():
+        async with serving(Echo, ssl=contexts.server) as (address, made):
+            for _ in range(3):
+                client = await asyncio.create_subprocess_exec(
+                    *("openssl", "s_client", "-connect", f"{address[0]}:{address[1]}", "-tls1_2"),
+                    *("-CAfile", str(tmp_path / "authority"), "-servername", "localhost", "-verify_return_error"),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                )
+                server = await made.get()
+                client.stdin.write(b"R\n")
+                while b"RENEGOTIATING" not in await client.stderr.readline():
+                    pass
+                # Refused, it ends by itself.
+                assert b"no renegotiation" in (await client.stderr.read()).replace(b"_", b" ")
+                assert 1 == await client.wait()
+                await server.lost
+                assert b"" == server.data
+
+    run(main())
+
+
 def resident():
     """Bytes of memory that this process has."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
