@@ -77,11 +77,21 @@ static inline PySendResult plait_throw(PyObject *coro, PyObject *exception, PyOb
 
 /* What `await` uses of a type: the iterator, and its step: up to 3.11 am_send, which hands results over without a StopIteration,
    from 3.12 tp_iternext. Tasks and asyncio's own C code ask for am_send everywhere. */
-static inline void plait_set_await(PyTypeObject *type, unaryfunc await, sendfunc send, unaryfunc next) {
+static inline int plait_set_await(PyTypeObject *type, unaryfunc await, sendfunc send, unaryfunc next) {
+    if (type->tp_base->tp_as_async == type->tp_as_async) { /* inherited as a whole: its base must keep what it has */
+        PyAsyncMethods *own = (PyAsyncMethods *)PyMem_RawMalloc(sizeof *own); /* lives as long as the type: for ever */
+        if (own == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        *own = *type->tp_as_async;
+        type->tp_as_async = own;
+    }
     type->tp_as_async->am_await = await;
     type->tp_as_async->am_send = send;
     type->tp_iternext = next;
     PyType_Modified(type);
+    return 0;
 }
 
 /* The end of an iteration with this result, as tp_iternext tells it: None needs no exception. Steals the reference. Returns NULL. */

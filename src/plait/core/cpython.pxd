@@ -28,7 +28,7 @@ cdef extern from "capi.h":
     void plait_set_traceback(object exception, object traceback) noexcept
     PySendResult plait_throw(object coro, object exception, object throw_name, PyObject** result) noexcept
     ctypedef PyObject* (*unaryfunc)(PyObject*) noexcept
-    void plait_set_await(PyTypeObject* type, unaryfunc await_, sendfunc send, unaryfunc next) noexcept
+    int plait_set_await(PyTypeObject* type, unaryfunc await_, sendfunc send, unaryfunc next) except -1
     PyObject* plait_stop_iteration(PyObject* result) noexcept
 
 cdef extern from "reuse.h":

@@ -36,7 +36,7 @@ cdef class Future(Runnable):
     cdef int check_ready(self) except -1
 
 cdef class OperationFuture(Future):
-    cdef Operation operation                 # None once it has completed, or was abandoned
+    cdef Operation operation                 # None once it was abandoned, or has completed and holds nothing
 
 cdef class FutureIterator:
     cdef Future future

@@ -335,7 +335,24 @@ class Future:
 
 
 class OperationFuture(Future):
-    """The result of something that the kernel or a worker does. Cancelled, it says so to the operation, which comes to its end later."""
+    """The result of something that the kernel or a worker does. Cancelled, it says so to the operation, which comes to its end later.
+
+    An operation that stays here after its end holds something that must not get lost (a descriptor): it is told when the result is never
+    asked for, as when a task is cancelled in the very turn in which the result came.
+    """
+
+    def __del__(self):
+        if self.log_traceback:
+            self.report_unretrieved()
+        operation: Operation = self.operation
+        if operation is not None and self.state == State.FINISHED:
+            self.operation = None
+            operation.abandon()
+
+    def result(self):
+        if self.state == State.FINISHED:
+            self.operation = None
+        return self.result_of()
 
     def finish_cancelled(self, message):
         if not Future.finish_cancelled(self, message):
@@ -492,5 +509,43 @@ def future_dealloc(future: cython.pointer(PyObject)) -> cython.void:
     plait_drop(future, cython.cast(cython.pointer(PyTypeObject), Future), cython.cast(Future, future).log_traceback)
 
 
+@cython.cfunc
+@cython.exceptval(check=False)
+def operation_send(
+    iterator: cython.pointer(PyObject), argument: cython.pointer(PyObject), result: cython.pointer(PyObjectPointer)
+) -> PySendResult:
+    """am_send of OperationFuture: the result is asked for."""
+    future: OperationFuture = cython.cast(OperationFuture, iterator)
+    if future.state == State.FINISHED:
+        future.operation = None
+    return future_send(iterator, argument, result)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def operation_next(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
+    """tp_iternext of OperationFuture."""
+    future: OperationFuture = cython.cast(OperationFuture, iterator)
+    if future.state == State.FINISHED:
+        future.operation = None
+    return future_next(iterator)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def operation_dealloc(future: cython.pointer(PyObject)) -> cython.void:
+    """tp_dealloc of OperationFuture, as that of Future; what an operation still holds is one more thing to look after."""
+    plait_drop(
+        future,
+        cython.cast(cython.pointer(PyTypeObject), OperationFuture),
+        cython.cast(OperationFuture, future).log_traceback
+        or cython.cast(OperationFuture, future).operation is not None,
+    )
+
+
 plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_await, future_send, future_next)
+plait_set_await(
+    cython.cast(cython.pointer(PyTypeObject), OperationFuture), future_await, operation_send, operation_next
+)
 plait_reuse(cython.cast(cython.pointer(PyTypeObject), Future), future_dealloc, False)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), OperationFuture), operation_dealloc, False)

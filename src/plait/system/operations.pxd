@@ -76,7 +76,7 @@ cdef class PathOperation(FileOperation):
     cdef int attribute(self, object path, object name) except -1
 
 cdef class OpenOperation(PathOperation):
-    pass
+    cdef int opened                             # the descriptor, from the completion on; -1 before
 
 cdef class CloseOperation(FileOperation):
     pass

@@ -259,6 +259,7 @@ class Files(Runnable):
         audit("open", path, None, flags)
         operation: OpenOperation = OpenOperation.__new__(OpenOperation)
         operation.begin(self, IORING_OP_OPENAT, folder(dir_fd))
+        operation.opened = -1
         operation.name(path, None)
         operation.request.entry.rw_flags = flags | O_CLOEXEC
         operation.request.entry.len = mode
@@ -689,10 +690,23 @@ class PathOperation(FileOperation):
 
 
 class OpenOperation(PathOperation):
-    """Completes with the descriptor."""
+    """Completes with the descriptor, which is closed again if nobody takes it."""
 
     def value(self, result):
+        self.opened = result
         return result
+
+    def end(self, future):
+        self.future = None
+        if self.opened < 0:
+            future.operation = None
+        return 0
+
+    def abandon(self):
+        if self.opened < 0:
+            return FileOperation.abandon(self)
+        self.too_late(self.opened)
+        return 0
 
     def too_late(self, result):
         close(result)
