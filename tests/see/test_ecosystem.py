@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvicorn
 from aiohttp import web
 
 import plait
@@ -71,8 +72,6 @@ def test_aiohttp(record: Record) -> None:
 
 
 def test_uvicorn(record: Record) -> None:
-    import uvicorn
-
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})

@@ -605,7 +605,10 @@ class Recorder:
         event.actor = actor
         event.type = PLAIT_ERROR
         plait_record_wrote(record)
-        return self.write_text(text)
+        self.write_text(text)
+        if isinstance(error, TimeoutError):
+            self._event("timeout")
+        return 0
 
     # What is waited for.
 
@@ -697,9 +700,10 @@ class Recorder:
             record.at = interrupted.at
         return 0
 
-    def _slow(self):
-        if self.on_slow is not None:
-            self.on_slow()
+    def _event(self, reason):
+        """Something happened that may be worth a look: "slow", "error" or "timeout"."""
+        if self.on_event is not None:
+            self.on_event(reason)
 
     # What the program and those who watch it say.
 
@@ -769,6 +773,14 @@ class Recorder:
         count: cython.ulonglong = min(record.written - position, record.chunk_events)
         start: cython.p_char = cython.cast(cython.p_char, record.events + (position & record.mask))
         return start[: count * EVENT_SIZE], chunk.first_slice, chunk.start_ns
+
+    def began_ns(self, number):
+        """When the chunk began, or None if the ring has lost it."""
+        record: cython.pointer(plait_record) = cython.address(self.record)
+        position: cython.ulonglong = cython.cast(cython.ulonglong, number) * record.chunk_events
+        if position + record.mask + 1 < record.written + record.chunk_events or position >= record.written:
+            return None
+        return record.chunks[number % record.chunk_count].start_ns
 
     def code(self, number):
         """What is known of a function or class, as JSON."""

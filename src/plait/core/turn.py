@@ -75,6 +75,11 @@ class Core:
     def _get_engine(self):
         return self.engine
 
+    def call_exception_handler(self, context):
+        if self.recorder is not None:
+            self.recorder._event("error")
+        BaseEventLoop.call_exception_handler(self, context)
+
     def open_engine(self):
         """Open the engine in this thread: io_uring serves none but the thread that made the ring."""
         if self.engine is None:
@@ -243,7 +248,7 @@ class Core:
             plait_record_end(record)
             if record.slow:
                 record.slow = False
-                self.recorder._slow()
+                self.recorder._event("slow")
         return 0
 
     def run_slowly(self, runnable):

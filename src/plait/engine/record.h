@@ -218,7 +218,7 @@ static inline void plait_record_keep_together(plait_record *record, uint32_t cou
 
 static inline void plait_record_slice(plait_record *record, uint64_t now) {
     plait_event *event = plait_record_next(record);
-    uint64_t start = record->boundary_ns, duration = now - start, delay = PLAIT_NOT_KNOWN;
+    uint64_t start = record->boundary_ns, duration = now > start ? now - start : 0, delay = PLAIT_NOT_KNOWN;
     unsigned flags = record->waker_kind | (unsigned)record->awaited << 3;
     if (record->ready_ns != 0) {
         delay = start > record->ready_ns ? start - record->ready_ns : 0;
@@ -227,7 +227,7 @@ static inline void plait_record_slice(plait_record *record, uint64_t now) {
             flags |= PLAIT_LONG_DELAY;
         }
     }
-    if (__builtin_expect(duration >= record->slow_ns, 0)) record->slow = 1;
+    if (__builtin_expect(duration >= record->slow_ns, 0)) record->slow = record->actor != 0;
     if (__builtin_expect(duration >= PLAIT_NOT_KNOWN, 0)) {
         duration >>= PLAIT_LONG_SHIFT;
         flags |= PLAIT_LONG_DURATION;
@@ -241,7 +241,7 @@ static inline void plait_record_slice(plait_record *record, uint64_t now) {
     event->at = record->at;
     event->type = PLAIT_SLICE | (unsigned)record->outcome << 4;
     event->flags = (uint8_t)flags;
-    record->boundary_ns = now;
+    record->boundary_ns = now > start ? now : start;
     record->slices++;
     plait_record_wrote(record);
 }
@@ -249,7 +249,7 @@ static inline void plait_record_slice(plait_record *record, uint64_t now) {
 /* The loop's own work since the last slice, if it is worth a word. */
 static inline void plait_record_loop_until(plait_record *record, uint64_t now) {
     record->loop_due = 0;
-    if (now - record->boundary_ns < PLAIT_LOOP_MIN_NS) return;
+    if (now < record->boundary_ns + PLAIT_LOOP_MIN_NS) return;
     record->actor = record->waker = record->site = 0;
     record->at = 0;
     record->waker_kind = record->awaited = 0;
@@ -296,8 +296,8 @@ static inline void plait_record_begin(plait_record *record, uint64_t ready_ns, u
 
 /* Around the engine's sleep. */
 static inline void plait_record_idle(plait_record *record) {
+    if (record->running) plait_record_end(record); /* it ran when the recording began */
     uint64_t now = plait_record_now(record);
-    if (record->running) plait_record_end(record);
     plait_record_loop_until(record, now);
     record->boundary_ns = now > record->boundary_ns ? now : record->boundary_ns;
 }

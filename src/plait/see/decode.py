@@ -317,7 +317,7 @@ class Decoder:
                 self.wait_kind[index] = self.wait_kind[waker]
                 self.wait_target[index] = self.wait_target[waker]
                 return 0
-        key = (site >> 16, known.awaited if known.kind == TASK else 0, cause, source)
+        key = (site >> 16, (known.awaited or 1) if known.kind == TASK else 0, cause, source)
         answer = self.waits.get(key)
         if answer is None:
             answer = self.classify(key[0], key[1], cause, None if source < 0 else self.sources[source])
