@@ -8,6 +8,7 @@ from plait.engine.errors import EngineUnavailable
 from plait.files import Path, copy_file, open, read_many, watch
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
+from plait.see.flight import flight_recorder
 from plait.see.recorders import mark, record
 from plait.see.watchdog import Block, Suspicion, Watchdog, watchdog
 
@@ -24,6 +25,7 @@ __all__ = [
     "Watchdog",
     "background",
     "copy_file",
+    "flight_recorder",
     "install",
     "mark",
     "new_event_loop",

@@ -68,7 +68,7 @@ def run(given: list[str]) -> int:
     """`plait run`: everything behind the program's name is the program's."""
     parser = OneLineParser(
         prog="plait run",
-        usage="plait run [--engine auto|uring|epoll] [--debug] [--watchdog[=MS]] "
+        usage="plait run [--engine auto|uring|epoll] [--debug] [--watchdog[=MS]] [--record FILE.plait | --flight FOLDER] "
         "(FILE | FOLDER | - | -m MODULE) [ARGUMENT ...]",
         description="Run an unmodified asyncio program on plait, whatever way it makes its loop. The rest is as with "
         "python: the same exit status, sys.argv, __main__ and Ctrl-C.",
@@ -80,6 +80,14 @@ def run(given: list[str]) -> int:
         metavar="MS",
         type=milliseconds,
         help="report each slice that blocks the loop for more than MS milliseconds (default: 50), while it does",
+    )
+    recording = parser.add_mutually_exclusive_group()
+    recording.add_argument("--record", metavar="FILE.plait", help="record the main thread's loop, for `plait view`")
+    recording.add_argument(
+        "--flight",
+        metavar="FOLDER",
+        help="keep the last 10 seconds in memory and write them there on SIGUSR2, on a slice over 0.5 s, on an exception "
+        "that nobody handles, and when a task ends by a timeout",
     )
     parser.add_argument("-m", dest="module", metavar="MODULE", help="run a module, as python -m does")
     parser.add_argument(
@@ -95,9 +103,10 @@ def run(given: list[str]) -> int:
     from plait.cli import program
 
     program.prepare(engine=options.engine, debug=options.debug, watchdog_ms=options.watchdog)
-    if options.module is not None:
-        return program.run_module(options.module, rest)
-    return program.run_path(options.program, rest)
+    with program.recorded(options.record, options.flight, options.module or options.program, rest):
+        if options.module is not None:
+            return program.run_module(options.module, rest)
+        return program.run_path(options.program, rest)
 
 
 def milliseconds(text: str) -> float:
@@ -120,7 +129,7 @@ def program_position(given: list[str]) -> int:
             return position + 1
         if word.startswith("-m") or not word.startswith("-") or word == "-":
             return position
-        if word == "--engine":
+        if word in ("--engine", "--record", "--flight"):
             position += 1
     return position
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -16,6 +17,7 @@ import io
 import os
 import pkgutil
 import runpy
+import signal
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -24,7 +26,7 @@ from typing import Any
 from plait.engine.choice import new_engine
 from plait.running import new_event_loop
 
-__all__ = ["prepare", "run_module", "run_path", "take_over"]
+__all__ = ["prepare", "recorded", "run_module", "run_path", "take_over"]
 
 
 def prepare(*, engine: str | None, debug: bool, watchdog_ms: float | None = None) -> None:
@@ -43,6 +45,28 @@ def prepare(*, engine: str | None, debug: bool, watchdog_ms: float | None = None
     except (RuntimeError, ValueError, OSError) as error:
         raise SystemExit(f"plait run: {error}") from None
     take_over()
+
+
+def recorded(
+    record: str | None, flight: str | None, name: str, arguments: Sequence[str]
+) -> contextlib.AbstractContextManager[object]:
+    """What `plait run --record` and `--flight` put around the program of that name."""
+    from plait.see.flight import FlightRecorder, flight_recorder
+    from plait.see.recorders import FileRecording
+    from plait.see.recorders import record as record_into
+
+    recording: FileRecording | FlightRecorder
+    if record is not None:
+        recording = record_into(record)
+    elif flight is not None:
+        recording = flight_recorder(flight, signum=signal.SIGUSR2)
+    else:
+        return contextlib.nullcontext()
+    recording.program, recording.arguments = os.path.basename(name), arguments
+    try:
+        return recording.begun()
+    except OSError as error:
+        raise SystemExit(f"plait run: cannot write to {record or flight}: {error.strerror}") from None
 
 
 def run_path(path: str, arguments: Sequence[str]) -> int:

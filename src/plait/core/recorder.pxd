@@ -15,7 +15,7 @@ cdef class Recorder:
     cdef readonly object mapping           # an mmap: head, chunks, codes, events
     cdef Py_buffer view
     cdef readonly str thread
-    cdef public object on_slow           # called without arguments after a slice that took too long
+    cdef public object on_event            # called with "slow", "error" or "timeout" when that happens
     # Functions and classes by number: addresses of what is kept in `held`, in an open hash table.
     cdef void** keys
     cdef unsigned int* numbers

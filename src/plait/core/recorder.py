@@ -49,6 +49,7 @@ from cython.cimports.plait.engine.record import (
     PLAIT_AGAIN,
     PLAIT_AWAITS_FUTURE,
     PLAIT_AWAITS_GROUP,
+    PLAIT_AWAITS_OPERATION,
     PLAIT_AWAITS_TASK,
     PLAIT_BY_SLICE,
     PLAIT_CANCELLED,
@@ -105,11 +106,33 @@ KIND_DESCRIPTOR = cython.declare(cython.uint, 4)
 
 #: Modules whose coroutines wait in the name of those that call them.
 PASSED_OVER = frozenset(
-    ("anyio", "async_timeout", "asyncio", "asgiref", "contextlib", "plait", "sniffio", "ssl", "types", "uvloop")
+    (
+        "aiohappyeyeballs",
+        "anyio",
+        "asgiref",
+        "async_timeout",
+        "asyncio",
+        "contextlib",
+        "functools",
+        "plait",
+        "sniffio",
+        "ssl",
+        "tenacity",
+        "types",
+        "uvloop",
+        "wrapt",
+    )
 )
 #: Those of asyncio and plait that say what is waited for.
 TELLING = frozenset(
-    ("asyncio.base_subprocess", "asyncio.locks", "asyncio.queues", "asyncio.taskgroups", "asyncio.tasks")
+    (
+        "asyncio.base_subprocess",
+        "asyncio.locks",
+        "asyncio.queues",
+        "asyncio.taskgroups",
+        "asyncio.tasks",
+        "plait.system.names",
+    )
 )
 TELLING_FUNCTIONS = frozenset(
     ("to_thread", "BaseEventLoop.getaddrinfo", "BaseEventLoop.getnameinfo", "SubprocessTransport.exit")
@@ -582,7 +605,10 @@ class Recorder:
         event.actor = actor
         event.type = PLAIT_ERROR
         plait_record_wrote(record)
-        return self.write_text(text)
+        self.write_text(text)
+        if isinstance(error, TimeoutError):
+            self._event("timeout")
+        return 0
 
     # What is waited for.
 
@@ -674,9 +700,10 @@ class Recorder:
             record.at = interrupted.at
         return 0
 
-    def _slow(self):
-        if self.on_slow is not None:
-            self.on_slow()
+    def _event(self, reason):
+        """Something happened that may be worth a look: "slow", "error" or "timeout"."""
+        if self.on_event is not None:
+            self.on_event(reason)
 
     # What the program and those who watch it say.
 
@@ -746,6 +773,14 @@ class Recorder:
         count: cython.ulonglong = min(record.written - position, record.chunk_events)
         start: cython.p_char = cython.cast(cython.p_char, record.events + (position & record.mask))
         return start[: count * EVENT_SIZE], chunk.first_slice, chunk.start_ns
+
+    def began_ns(self, number):
+        """When the chunk began, or None if the ring has lost it."""
+        record: cython.pointer(plait_record) = cython.address(self.record)
+        position: cython.ulonglong = cython.cast(cython.ulonglong, number) * record.chunk_events
+        if position + record.mask + 1 < record.written + record.chunk_events or position >= record.written:
+            return None
+        return record.chunks[number % record.chunk_count].start_ns
 
     def code(self, number):
         """What is known of a function or class, as JSON."""
@@ -831,6 +866,8 @@ def new_mapping(size, path):
 def awaited_kind(future) -> cython.uchar:
     if isinstance(future, AsyncioTask):
         return PLAIT_AWAITS_TASK
+    if type(future).__name__ == "OperationFuture":
+        return PLAIT_AWAITS_OPERATION
     return PLAIT_AWAITS_GROUP if is_group_future(future) else PLAIT_AWAITS_FUTURE
 
 

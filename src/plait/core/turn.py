@@ -31,7 +31,6 @@ from cython.cimports.plait.engine.record import (
     plait_record_begin,
     plait_record_end,
     plait_record_pushes,
-    plait_record_turn,
 )
 
 from plait.standard import ThreadSafeHandleFace, format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
@@ -75,6 +74,11 @@ class Core:
 
     def _get_engine(self):
         return self.engine
+
+    def call_exception_handler(self, context):
+        if self.recorder is not None:
+            self.recorder._event("error")
+        BaseEventLoop.call_exception_handler(self, context)
 
     def open_engine(self):
         """Open the engine in this thread: io_uring serves none but the thread that made the ring."""
@@ -172,8 +176,6 @@ class Core:
             self.wait(timeout_ns)
         if self.timers.count:
             self.timers.fire(self, plait_now_ns())
-        if self.record != cython.NULL:
-            plait_record_turn(self.record)
         self.run_ready(self.count)
         if self.deferred:
             self.leave_task()
@@ -246,7 +248,7 @@ class Core:
             plait_record_end(record)
             if record.slow:
                 record.slow = False
-                self.recorder._slow()
+                self.recorder._event("slow")
         return 0
 
     def run_slowly(self, runnable):

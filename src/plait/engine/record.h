@@ -47,10 +47,16 @@ enum plait_outcome {
 };
 
 /* What a task waits for after its slice. */
-enum plait_awaited { PLAIT_AWAITS_NOTHING = 0, PLAIT_AWAITS_FUTURE = 1, PLAIT_AWAITS_TASK = 2, PLAIT_AWAITS_GROUP = 3 };
+enum plait_awaited {
+    PLAIT_AWAITS_NOTHING = 0,
+    PLAIT_AWAITS_FUTURE = 1,
+    PLAIT_AWAITS_TASK = 2,
+    PLAIT_AWAITS_GROUP = 3,    /* gather() */
+    PLAIT_AWAITS_OPERATION = 4 /* a file's */
+};
 
-/* In `flags`: bits 0-2 the waker's kind, 3-4 what is awaited, and: */
-enum plait_flags { PLAIT_LONG_DURATION = 0x20, PLAIT_LONG_DELAY = 0x40, PLAIT_CUT = 0x80 };
+/* In `flags`: bits 0-2 the waker's kind, 3-5 what is awaited, and: */
+enum plait_flags { PLAIT_LONG_DURATION = 0x40, PLAIT_LONG_DELAY = 0x80 };
 
 #define PLAIT_LONG_SHIFT 16            /* long times are kept in units of 65.5 us */
 #define PLAIT_NOT_KNOWN 0xFFFFFFFFu    /* a delay */
@@ -212,7 +218,7 @@ static inline void plait_record_keep_together(plait_record *record, uint32_t cou
 
 static inline void plait_record_slice(plait_record *record, uint64_t now) {
     plait_event *event = plait_record_next(record);
-    uint64_t start = record->boundary_ns, duration = now - start, delay = PLAIT_NOT_KNOWN;
+    uint64_t start = record->boundary_ns, duration = now > start ? now - start : 0, delay = PLAIT_NOT_KNOWN;
     unsigned flags = record->waker_kind | (unsigned)record->awaited << 3;
     if (record->ready_ns != 0) {
         delay = start > record->ready_ns ? start - record->ready_ns : 0;
@@ -221,7 +227,7 @@ static inline void plait_record_slice(plait_record *record, uint64_t now) {
             flags |= PLAIT_LONG_DELAY;
         }
     }
-    if (__builtin_expect(duration >= record->slow_ns, 0)) record->slow = 1;
+    if (__builtin_expect(duration >= record->slow_ns, 0)) record->slow = record->actor != 0;
     if (__builtin_expect(duration >= PLAIT_NOT_KNOWN, 0)) {
         duration >>= PLAIT_LONG_SHIFT;
         flags |= PLAIT_LONG_DURATION;
@@ -235,7 +241,7 @@ static inline void plait_record_slice(plait_record *record, uint64_t now) {
     event->at = record->at;
     event->type = PLAIT_SLICE | (unsigned)record->outcome << 4;
     event->flags = (uint8_t)flags;
-    record->boundary_ns = now;
+    record->boundary_ns = now > start ? now : start;
     record->slices++;
     plait_record_wrote(record);
 }
@@ -243,7 +249,7 @@ static inline void plait_record_slice(plait_record *record, uint64_t now) {
 /* The loop's own work since the last slice, if it is worth a word. */
 static inline void plait_record_loop_until(plait_record *record, uint64_t now) {
     record->loop_due = 0;
-    if (now - record->boundary_ns < PLAIT_LOOP_MIN_NS) return;
+    if (now < record->boundary_ns + PLAIT_LOOP_MIN_NS) return;
     record->actor = record->waker = record->site = 0;
     record->at = 0;
     record->waker_kind = record->awaited = 0;
@@ -271,9 +277,10 @@ static inline void plait_record_end(plait_record *record) {
     record->pusher = 0;
 }
 
-/* A slice begins where the last one ended. */
+/* A slice begins where the last one ended, or where the loop's own work ends. */
 static inline void plait_record_begin(plait_record *record, uint64_t ready_ns, unsigned waker_kind, uint32_t waker) {
     if (__builtin_expect(record->running, 0)) plait_record_end(record); /* it ran when the recording began */
+    if (record->loop_due) plait_record_loop_until(record, plait_record_now(record));
     record->ready_ns = ready_ns;
     record->waker_kind = (uint8_t)waker_kind;
     record->waker = waker;
@@ -289,8 +296,8 @@ static inline void plait_record_begin(plait_record *record, uint64_t ready_ns, u
 
 /* Around the engine's sleep. */
 static inline void plait_record_idle(plait_record *record) {
+    if (record->running) plait_record_end(record); /* it ran when the recording began */
     uint64_t now = plait_record_now(record);
-    if (record->running) plait_record_end(record);
     plait_record_loop_until(record, now);
     record->boundary_ns = now > record->boundary_ns ? now : record->boundary_ns;
 }
@@ -302,16 +309,9 @@ static inline void plait_record_busy(plait_record *record) {
         now = plait_record_now(record);
     }
     record->boundary_ns = record->woke_ns = now > record->boundary_ns ? now : record->boundary_ns;
+    record->loop_due = 0;
     record->pusher_kind = PLAIT_BY_KERNEL;
     record->pusher = 0;
-}
-
-/* Before the slices of a turn: the loop's own work ends here. */
-static inline void plait_record_turn(plait_record *record) {
-    if (record->loop_due) {
-        if (record->running) plait_record_end(record);
-        plait_record_loop_until(record, plait_record_now(record));
-    }
 }
 
 /* An entry was put into the ready ring at this place. What makes itself ready does so at the end of its slice. */

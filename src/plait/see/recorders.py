@@ -9,6 +9,7 @@ import platform
 import select
 import sys
 import threading
+from collections.abc import Sequence
 from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -32,10 +33,10 @@ def program_name() -> str:
     return os.path.basename(path) if path else sys.argv[0] if sys.argv else ""
 
 
-def new_meta(thread: str) -> dict[str, Any]:
+def new_meta(thread: str, program: str | None, arguments: Sequence[str] | None) -> dict[str, Any]:
     return {
-        "program": program_name(),
-        "arguments": " ".join(sys.argv[1:])[:500],
+        "program": program_name() if program is None else program,
+        "arguments": " ".join(sys.argv[1:] if arguments is None else arguments)[:500],
         "python": platform.python_version(),
         "plait": version("plait"),
         "pid": os.getpid(),
@@ -47,6 +48,10 @@ def new_meta(thread: str) -> dict[str, Any]:
 class FileRecording:
     """A recording of the loop of one thread into a file; `record` makes it."""
 
+    # For `plait run`, which begins before the program is there.
+    program: str | None = None
+    arguments: Sequence[str] | None = None
+
     def __init__(self, path: str | os.PathLike[str], loop: Loop | None, size: int) -> None:
         self.path = os.fspath(path)
         self.lost = 0
@@ -57,6 +62,12 @@ class FileRecording:
         self._next = 0
 
     def __enter__(self) -> FileRecording:
+        if self._recorder is None:
+            self.start()
+        return self
+
+    def begun(self) -> FileRecording:
+        """Begin at once; the with statement then only ends it."""
         self.start()
         return self
 
@@ -70,7 +81,7 @@ class FileRecording:
         if self._recorder is not None:
             raise RuntimeError("this recording has begun already; each record() is used once")
         loop = self._loop or running_loop()
-        self._meta = new_meta(threading.current_thread().name)
+        self._meta = new_meta(threading.current_thread().name, self.program, self.arguments)
         if loop is not None:
             self._meta["engine"] = loop.engine.name
         self._file = open(self.path, "wb")  # noqa: SIM115 - closed by stop()

@@ -1,6 +1,6 @@
 """The file of a recording: how it is written, and how it is read into a Recording, also when it is cut off or damaged.
 
-    file    = 16 bytes: 89 "PLAIT" 0D 0A, version (u16), 6 zeros; then blocks
+    file    = 16 bytes: 89 "PLAIT" 0D 0A, version (u16), 2 zeros, crc32 of these 12 bytes (u32); then blocks
     block   = 32 bytes of head, then the payload
     head    = "PLBK", kind (1 byte), 3 zeros, stored size (u32), number (u64), crc32 of the payload (u32), 4 zeros,
               crc32 of the 28 bytes before (u32); all little-endian
@@ -33,7 +33,7 @@ __all__ = ["RecordingError", "live_path", "pack", "read", "write_block", "write_
 
 MAGIC = b"\x89PLAIT\r\n"
 VERSION = 1
-HEAD = struct.Struct("<8sH6x")
+HEAD = struct.Struct("<8sH2xI")
 BLOCK = struct.Struct("<4sB3xIQI4xI")
 BLOCK_MAGIC = b"PLBK"
 EVENTS, END = ord("E"), ord("Z")
@@ -61,7 +61,8 @@ def live_path(path: str | os.PathLike[str]) -> str:
 
 
 def write_head(file: BinaryIO) -> None:
-    file.write(HEAD.pack(MAGIC, VERSION))
+    start = HEAD.pack(MAGIC, VERSION, 0)[:-4]
+    file.write(start + struct.pack("<I", zlib.crc32(start)))
 
 
 def write_block(file: BinaryIO, kind: int, number: int, payload: bytes) -> None:
@@ -116,7 +117,8 @@ def read(path: str | os.PathLike[str]) -> Recording:
 def read_file(path: str | os.PathLike[str], contents: Contents) -> None:
     with open(path, "rb") as file:
         data = file.read()
-    if len(data) < HEAD.size or not data.startswith(MAGIC):
+    version = VERSION
+    if len(data) < HEAD.size or not data.startswith(MAGIC) or HEAD.unpack_from(data)[2] != zlib.crc32(data[:12]):
         if MAGIC.startswith(data[: len(MAGIC)]) and len(data) < HEAD.size:
             raise RecordingError(f"{os.fspath(path)} is empty or cut off in its first bytes: nothing was recorded")
         if BLOCK_MAGIC not in data:
@@ -124,8 +126,8 @@ def read_file(path: str | os.PathLike[str], contents: Contents) -> None:
         contents.problems.append("the first bytes are damaged")
     else:
         version = HEAD.unpack_from(data)[1]
-        if version != VERSION:
-            contents.problems.append(f"its format is version {version}, and this plait reads version {VERSION}")
+    if version != VERSION:
+        contents.problems.append(f"its format is version {version}, and this plait reads version {VERSION}")
     for kind, payload in blocks(data, contents.problems):
         take_block(kind, payload, contents)
 
