@@ -104,7 +104,11 @@ class Screen:
         """Draw over what is there, without a flicker."""
         columns, rows = self.size()
         drawn = [paint(cut(line, columns), self.colour) + "\x1b[K" for line in list(lines)[:rows]]
-        self.write("\x1b[H" + "\r\n".join(drawn) + "\x1b[J")
+        self.draw(drawn)
+
+    def draw(self, rows: Iterable[str]) -> None:
+        """Rows that are painted and cut already."""
+        self.write("\x1b[H" + "\r\n".join(rows) + "\x1b[J")
 
     def key(self, seconds: float) -> str:
         """The next key, or an empty string when none was pressed in time."""
