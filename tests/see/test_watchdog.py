@@ -191,7 +191,7 @@ def test_a_threshold_that_is_none_is_refused(value: str, monkeypatch: pytest.Mon
 
 
 def test_a_threshold_below_a_millisecond_is_refused_with_the_value() -> None:
-    with pytest.raises(ValueError, match="not 0.5"):
+    with pytest.raises(ValueError, match=r"not 0\.5"):
         plait.watchdog(0.5)
 
 

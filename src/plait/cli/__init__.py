@@ -1,5 +1,5 @@
-"""The command `plait`: `run` a program on plait, look into one that runs (`dump`, `top`, `weave`), let the `doctor` say which engine runs here,
-watch the `demo`.
+"""The command `plait`: `run` a program on plait, look into one that runs (`dump`, `top`, `weave`), let the `doctor` say which engine
+runs here, watch the `demo`.
 
 Only the standard library is needed to start it; what a command needs beyond that is imported by the command itself.
 """

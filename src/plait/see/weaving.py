@@ -25,7 +25,7 @@ class Weaving:
 
     def __init__(self, loop: Any) -> None:
         self.loop = weakref.ref(loop)
-        self.recorder = core.Recorder(RING_SIZE, None, new_meta(""))
+        self.recorder: core.Recorder | None = core.Recorder(RING_SIZE, None, new_meta(""))
         self.asked = time.monotonic()
         loop.call_soon_threadsafe(self.begin)
 
