@@ -31,7 +31,6 @@ from cython.cimports.plait.engine.record import (
     plait_record_begin,
     plait_record_end,
     plait_record_pushes,
-    plait_record_turn,
 )
 
 from plait.standard import ThreadSafeHandleFace, format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
@@ -172,8 +171,6 @@ class Core:
             self.wait(timeout_ns)
         if self.timers.count:
             self.timers.fire(self, plait_now_ns())
-        if self.record != cython.NULL:
-            plait_record_turn(self.record)
         self.run_ready(self.count)
         if self.deferred:
             self.leave_task()

@@ -100,15 +100,19 @@ class Stream(Receiver):
 
     def identify(self, record):
         if self.actor == 0 or not plait_record_knows(record, self.actor):
-            self.actor = recorder_of(record).protocol_actor(
-                self.actor,
-                self.fd,
-                self.protocol,
-                self.server is not None,
-                self.get_extra_info("peername"),
-                self.get_extra_info("sockname"),
-            )
+            self.introduce(record)
         return self.actor
+
+    def introduce(self, record):
+        self.actor = recorder_of(record).protocol_actor(
+            self.actor,
+            self.fd,
+            self.protocol,
+            self.server is not None,
+            self.get_extra_info("peername"),
+            self.get_extra_info("sockname"),
+        )
+        return 0
 
     def start(self):
         """Tell the protocol of its connection, then watch the descriptor."""
@@ -263,6 +267,8 @@ class Stream(Receiver):
     def set_protocol(self, protocol):
         self.loop.check_thread()
         self.told(protocol)
+        if self.loop.record != cython.NULL and self.actor != 0:
+            self.introduce(self.loop.record)
 
     def get_protocol(self):
         return self.protocol
