@@ -97,7 +97,7 @@ class Lanes {
     }
     for (let i = 0; i < recording.count; i++) {
       const a = actor[i];
-      if (!counts[a]++) first[a] = Math.min(first[a], recording.start[i]);
+      if (!counts[a]++) first[a] = Math.min(recording.previousEnd[i], recording.start[i]);
       last[a] = Math.max(last[a], recording.end[i]);
     }
     return { first, last, counts };
