@@ -73,6 +73,10 @@ conformance: $(BIN)/installed-test build  ## the standard library's own tests of
 	@$(BIN)/python -m tests.conformance --engine uring $(ARGS)
 	@$(BIN)/python -m tests.conformance --engine epoll $(ARGS)
 
+.PHONY: interface
+interface: $(BIN)/installed-test $(BIN)/installed-bench build  ## the table of docs/asyncio.md: what asyncio, uvloop and plait do, row by row
+	@$(BIN)/python -m tests.interface $(ARGS)
+
 .PHONY: check
 check: $(BIN)/installed-dev build  ## lint, format, strict types, layers
 	@$(BIN)/ruff check -q

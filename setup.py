@@ -23,7 +23,7 @@ extensions = [
     Extension(
         ".".join(source.with_suffix("").parts[1:]),
         [str(source)],
-        include_dirs=[f"src/plait/{folder}" for folder in ("engine", "core", "net", "system", "see")],
+        include_dirs=[f"src/plait/{folder}" for folder in ("engine", "core", "net", "system", "files", "see")],
         depends=HEADERS,
         extra_compile_args=[*FLAGS, "-fno-strict-aliasing", "-Wno-unused-function"],
     )

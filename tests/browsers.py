@@ -77,7 +77,7 @@ def wait(driver: webdriver.Chrome, condition: str) -> Any:
 
 
 def errors(driver: webdriver.Chrome) -> list[str]:
-    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 def screenshot(driver: webdriver.Chrome, path: Path) -> Path:

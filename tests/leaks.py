@@ -90,9 +90,10 @@ def command(pid: int) -> str:
 
 
 def completions_owed(loop: Loop) -> int:
-    """How many requests the kernel has not answered yet, but for the one that is always there."""
+    """How many requests the kernel has not answered yet, but for the one that is always there, and calls of files workers."""
     in_flight: int = loop._held()["in_flight"]
-    return max(0, in_flight - IN_FLIGHT_AT_REST[loop.engine.name])
+    with_workers: int = loop._files.pool.outstanding if loop._files.pool is not None else 0
+    return max(0, in_flight - IN_FLIGHT_AT_REST[loop.engine.name]) + with_workers
 
 
 def in_loop(loop: Loop) -> list[str]:

@@ -199,17 +199,22 @@ def postgres() -> Iterator[Server]:
 
 
 @contextmanager
-def redis() -> Iterator[Server]:
-    """A Redis that keeps nothing on disk, on TCP and on a Unix socket."""
+def redis(**more: str) -> Iterator[Server]:
+    """A Redis that keeps nothing on disk, on TCP and on a Unix socket; `more` of its options, _ for -."""
     server = find_program("redis-server", "redis-server")
     with temporary_folder("redis") as folder:
         unix_path = str(folder / "redis.sock")
 
         def command(port: int) -> list[str]:
-            options = {"port": port, "bind": "127.0.0.1", "unixsocket": unix_path, "save": "", "appendonly": "no"}
-            return bound_to_us(
-                [server, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
-            )
+            options = {
+                "port": port,
+                "bind": "127.0.0.1",
+                "unixsocket": unix_path,
+                "save": "",
+                "appendonly": "no",
+            } | more
+            words = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items()]
+            return bound_to_us([server, *(word for pair in words for word in pair)])
 
         with running(command, folder, unix_path) as running_server:
             yield running_server

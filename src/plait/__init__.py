@@ -5,7 +5,7 @@ import sys
 from plait.bridge import BackgroundFuture, Portal, background
 from plait.engine.choice import EngineReport
 from plait.engine.errors import EngineUnavailable
-from plait.files import open
+from plait.files import Path, copy_file, open, read_many, watch
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
 from plait.see.recorders import mark, record
@@ -18,16 +18,20 @@ __all__ = [
     "EngineReport",
     "EngineUnavailable",
     "Loop",
+    "Path",
     "Portal",
     "Suspicion",
     "Watchdog",
     "background",
+    "copy_file",
     "install",
     "mark",
     "new_event_loop",
     "open",
+    "read_many",
     "record",
     "run",
+    "watch",
     "watchdog",
 ]
 __version__ = "0.1.0"

@@ -100,6 +100,7 @@ def describe(report: EngineReport | None, error: str | None, found: dict[str, An
     else:
         add("engine", f"{'io_uring' if report.name == 'uring' else report.name}: {report.reason}")
         add("can", ", ".join(report.features))
+        add("files", report.files)
         for refusal in report.refused:
             add("refused", f"{refusal.engine}, {refusal.configuration}: {refusal.error}, {refusal.explanation}")
         if report.refused:

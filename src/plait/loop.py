@@ -18,8 +18,9 @@ opening: "list[Callable[[Loop], None]]" = []
 class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
     """A drop-in asyncio event loop on io_uring or epoll.
 
-    `engine` is "uring", "epoll" or "auto"; None asks the variable PLAIT_ENGINE. As with asyncio, only call_soon_threadsafe() and
-    asyncio.run_coroutine_threadsafe() may be used in other threads than the one that the loop runs in; the rest raises RuntimeError there.
+    `engine` is "uring", "epoll" or "auto"; None asks the variable PLAIT_ENGINE. As with asyncio, only call_soon_threadsafe(),
+    asyncio.run_coroutine_threadsafe(), add_reader() and its like may be used in other threads than the one that the loop runs in; the rest
+    raises RuntimeError there.
     """
 
     def __init__(self, engine: str | None = None) -> None:

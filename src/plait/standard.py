@@ -27,6 +27,7 @@ from asyncio import (
     runners,
     selector_events,
     sslproto,
+    streams,
     tasks,
     transports,
     trsock,
@@ -237,6 +238,46 @@ else:
 # What isinstance() says a stream is: asyncio.Transport, and the private class under it that its sendfile asks for.
 class StreamFace(transports._FlowControlMixin):
     """A stream transport. The objects are plait.net.stream.Stream, compiled, which cannot inherit this."""
+
+
+# What streams show in repr(), and what a forgotten StreamWriter says (early releases of 3.11 have no __del__ there).
+reader_repr = asyncio.StreamReader.__repr__
+writer_repr = asyncio.StreamWriter.__repr__
+writer_del = getattr(asyncio.StreamWriter, "__del__", lambda writer: None)
+
+
+def replace_streams(
+    choose_reader: Callable[[Any, Any], type | None], choose_writer: Callable[[Any, Any], type | None]
+) -> None:
+    """asyncio.StreamReader and StreamWriter, which asyncio.streams makes by these names, become other classes where `choose(loop,
+    transport)` gives one. Subclasses are never replaced; nothing else can tell, for what is not an instance is not initialized.
+    """
+
+    def new_reader(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if cls is asyncio.StreamReader and len(args) < 3:
+            loop = kwargs.get("loop", args[1] if len(args) > 1 else None)
+            if loop is None:
+                loop = get_running_loop_or_none()
+            chosen = choose_reader(loop, None)
+            if chosen is not None:
+                limit = kwargs.get("limit", args[0] if args else streams._DEFAULT_LIMIT)
+                return chosen(limit, loop)
+        return object.__new__(cls)
+
+    def new_writer(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if cls is asyncio.StreamWriter and len(args) == 4:
+            chosen = choose_writer(args[3], args[0])
+            if chosen is not None:
+                return chosen(*args)
+        return object.__new__(cls)
+
+    asyncio.StreamReader.__new__ = new_reader  # type: ignore[method-assign, assignment]
+    asyncio.StreamWriter.__new__ = new_writer  # type: ignore[method-assign, assignment]
+
+
+def stream_reader_of(protocol: Any) -> Any:
+    """The reader that gets all that this protocol is told, if it is asyncio's own for streams and does nothing else with it."""
+    return protocol._stream_reader if type(protocol) is asyncio.StreamReaderProtocol else None
 
 
 # The restricted socket that get_extra_info("socket") gives.

@@ -156,12 +156,44 @@ def test_the_wrong_thread_is_told_what_to_call(run, loop):
             for call in (
                 lambda: loop.call_soon(print),
                 lambda: loop.call_later(1, print),
-                lambda: loop.add_reader(0, print),
             ):
                 with pytest.raises(RuntimeError, match=r"call_soon_threadsafe\(callback, \*args\)"):
                     call()
 
         await asyncio.to_thread(wrong)
+
+    run(main())
+
+
+def test_descriptors_are_watched_for_other_threads_too(run, loop):
+    """As asyncio allows: ipykernel adds readers to the loop of a thread that sleeps."""
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        heard = asyncio.Queue()
+        with ours, theirs:
+
+            def elsewhere():
+                loop.add_reader(ours, lambda: heard.put_nowait(ours.recv(10)))
+                loop.add_writer(theirs, loop.remove_writer, theirs)
+                theirs.send(b"first")
+
+            await asyncio.to_thread(elsewhere)
+            assert b"first" == await heard.get()
+            theirs.send(b"second")
+            assert b"second" == await heard.get()
+            assert await asyncio.to_thread(loop.remove_reader, ours)
+            assert not await asyncio.to_thread(loop.remove_reader, ours)
+
+            def there_and_gone():
+                loop.add_reader(ours, heard.put_nowait, "never")
+                loop.remove_reader(ours)
+
+            theirs.send(b"third")
+            await asyncio.to_thread(there_and_gone)
+            await asyncio.sleep(0)
+            assert heard.empty()
+            loop.remove_writer(theirs)
 
     run(main())
 

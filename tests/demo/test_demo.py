@@ -17,8 +17,10 @@ import pytest
 
 from plait.demo.measure import Measured
 from plait.demo.options import WAYS
+from plait.demo.picture import fork_join
 from plait.demo.show import differing, relation, sentences
 from plait.demo.work import Row, examine, page
+from plait.see.model import WaitKind
 
 import servers
 
@@ -30,7 +32,9 @@ SMALL = ["--files", "60", "--latency", "2", "--concurrency", "20", "--processes"
 
 
 def demo(*words: str) -> tuple[int, str, str]:
-    ended = subprocess.run([*DEMO, *words], capture_output=True, text=True, timeout=SECONDS)
+    """Without the picture, unless a place for its page is given."""
+    picture = [] if "--page" in words else ["--no-picture"]
+    ended = subprocess.run([*DEMO, *words, *picture], capture_output=True, text=True, timeout=SECONDS)
     return ended.returncode, ended.stdout, ended.stderr
 
 
@@ -95,6 +99,46 @@ def test_without_a_terminal_it_prints_plain_lines(tmp_path: Path) -> None:
     assert all(len(line) <= 80 for line in output.splitlines()[: output.splitlines().index(rows[-1]) + 1])
 
 
+def test_it_ends_with_the_picture_of_its_tasks_and_of_fork_join(tmp_path: Path, engine: str) -> None:
+    """The weave in the terminal, and all of it as a page."""
+    page, svg = tmp_path / "demo.html", tmp_path / "demo.svg"
+    status, output, error = demo(*SMALL, "--page", str(page), "--svg", str(svg))
+    assert (0, "") == (status, error)
+    _, _, picture = output.partition("plait: one thread, ")
+    for title in ("MainThread", "fork-join: 4 processes, each waits for itself", "█ runs", "── web", "━━ database"):
+        assert title in picture
+    assert re.search(r"^fork-join: \d+ threads, each waits for itself", picture, re.MULTILINE)
+    assert re.search(r"^thread \d+ +█", picture, re.MULTILINE)
+    assert re.search(r"^process \d+ +█", picture, re.MULTILINE)
+    assert f"All of it, to zoom and click: {page.as_uri()}" in output
+    assert "<title>plait demo on plait</title>" in page.read_text()
+    assert "MainThread" in svg.read_text()
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    status, output, error = demo(*SMALL, "--ways", "plait", "--page", str(tmp_path / "none" / "demo.html"))
+    assert (0, "") == (status, error)
+    assert f"The page of it could not be written to {tmp_path}/none/demo.html: No such file or directory." in output
+
+
+def test_fork_joins_picture_is_what_its_workers_wrote_down() -> None:
+    """A worker waits for its page, reads, examines, and waits for its row to be stored; another overlaps with it."""
+    recording = fork_join(
+        "threads", [[7, 100, 140, 150, 155, 190], [9, 110, 120, 130, 131, 132], [7, 200, 240, 250, 255, 290]]
+    )
+    assert ["thread 1", "thread 2"] == [actor.name for actor in recording.actors]
+    assert (100, 290) == (recording.start_ns, recording.end_ns)
+    slices = recording.slices
+    first = [
+        (slices.start_ns[i], slices.duration_ns[i], WaitKind(slices.wait_kind[i]))
+        for i in range(len(slices))
+        if slices.actor[i] == 0
+    ][:4]
+    assert [
+        (100, 0, WaitKind.NONE), (140, 0, WaitKind.WEB), (150, 5, WaitKind.FILE), (190, 0, WaitKind.DATABASE)
+    ] == first  # fmt: skip
+
+
 def test_a_share_of_the_files_is_said_to_be_one() -> None:
     status, output, error = demo("--files", "80", "--latency", "500", "--ways", "sequential,plait")
     assert (0, "") == (status, error)
@@ -109,7 +153,12 @@ def in_terminal(*words: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
     process = subprocess.Popen(
-        [*DEMO, *words], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment, start_new_session=True
+        [*DEMO, *words, "--no-picture"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
     )
     os.close(theirs)
     try:
@@ -191,7 +240,18 @@ def test_a_file_that_disappears_is_one_line(tmp_path: Path) -> None:
     """Whatever goes wrong in a way's process ends the demo with a line, not with a traceback of its processes."""
     for i in range(40):
         (tmp_path / f"{i}").write_text("x")
-    command = [*DEMO, "--folder", str(tmp_path), "--latency", "500", "--ways", "plait", "--concurrency", "1"]
+    command = [
+        *DEMO,
+        "--folder",
+        str(tmp_path),
+        "--latency",
+        "500",
+        "--ways",
+        "plait",
+        "--concurrency",
+        "1",
+        "--no-picture",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("for each of")

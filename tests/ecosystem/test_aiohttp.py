@@ -1,6 +1,7 @@
 """aiohttp's server and client in one loop."""
 
 import asyncio
+import io
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -184,7 +185,7 @@ def test_over_tls(run: Run, tmp_path: Path) -> None:
                     return await answer.read()
 
             assert [b"%d" % n for n in range(200)] == await asyncio.gather(*map(fetch, range(200)))
-            async with session.post(url, data=content) as answer:
+            async with session.post(url, data=io.BytesIO(content)) as answer:
                 assert content == await answer.read()
             async with session.get(f"{url}/files/file") as answer:
                 assert content == await answer.read()

@@ -100,8 +100,9 @@ def test_run_in_a_cell_names_the_portal(kernel: Any) -> None:
     assert "plait.background()" in said
 
 
-def test_the_kernel_itself_runs_on_plait(engine: str, tmp_path: Path) -> None:
+def test_the_kernel_itself_runs_on_plait(engine: str, kernel: Any, tmp_path: Path) -> None:
     """plait.install() before ipykernel starts: ZeroMQ's sockets, tornado's timers and the cells are in our loop."""
+    # Beside the ordinary kernel, for the client keeps a loop of asyncio's own from its first use on.
     with running(tmp_path, "-c", ON_PLAIT, PLAIT_ENGINE=engine) as kernel:
         code = "import asyncio; loop = asyncio.get_running_loop(); print(type(loop).__module__, loop.engine.name)"
         assert f"plait.loop {engine}\n" == cell(kernel, code)

@@ -11,6 +11,9 @@ from plait.loop import Loop
 
 Run = Callable[[Any], Any]
 
+# trio keeps threads that wait for the next guest for ten seconds.
+pytestmark = pytest.mark.beside_others
+
 
 async def as_guest(main: Callable[..., Awaitable[Any]], *args: Any) -> Any:
     """The result of a trio program that runs in this loop."""

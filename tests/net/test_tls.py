@@ -4,19 +4,7 @@ import asyncio
 import ssl
 
 import pytest
-import trustme
 from net.peers import Echo, Noting, connected, read_all, serving
-
-
-@pytest.fixture(scope="module")
-def contexts():
-    """(server's, client's) context of a certificate authority made for these tests."""
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
 
 
 @pytest.mark.parametrize("size", [1, 16 * 1024, 3_000_000])

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
 import pytest
 from aiohttp import web
-from redis import asyncio as aioredis
 
 import plait
 from plait.see.model import ActorKind, Recording, WaitKind
 from plait.see.recording import read
-
-import servers
 
 Record = Callable[[Coroutine[Any, Any, Any]], Recording]
 
@@ -41,37 +37,6 @@ def waits(recording: Recording, name: str, kind: ActorKind = ActorKind.TASK) -> 
         for i in range(len(slices))
         if slices.actor[i] in actors and slices.wait_target[i] >= 0
     }
-
-
-def test_asyncpg(record: Record, postgres: servers.Server) -> None:
-    async def main() -> None:
-        connection = await asyncpg.connect(host=postgres.host, port=postgres.port, user="postgres", database="postgres")
-        await asyncio.create_task(queries(connection), name="queries")
-        await connection.close()
-
-    async def queries(connection: Any) -> None:
-        for _ in range(3):
-            await connection.fetch("select 1")
-
-    recording = record(main())
-    assert {(WaitKind.DATABASE, f"postgresql 127.0.0.1:{postgres.port}")} == waits(recording, "queries")
-    assert {(WaitKind.DATABASE, f"postgresql 127.0.0.1:{postgres.port}")} == waits(
-        recording, "Protocol 127.0.0.1", ActorKind.PROTOCOL
-    )
-
-
-def test_redis(record: Record, redis: servers.Server) -> None:
-    async def main() -> None:
-        async with aioredis.Redis(host=redis.host, port=redis.port) as client:
-            await client.ping()
-            await asyncio.create_task(commands(client), name="commands")
-
-    async def commands(client: Any) -> None:
-        await client.set("key", "value")
-        await client.get("key")
-
-    recording = record(main())
-    assert {(WaitKind.DATABASE, f"redis 127.0.0.1:{redis.port}")} == waits(recording, "commands")
 
 
 def test_aiohttp(record: Record) -> None:
@@ -110,7 +75,7 @@ def test_uvicorn(record: Record) -> None:
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await receive()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
         await send({"type": "http.response.body", "body": b"here"})
 
     async def main() -> None:

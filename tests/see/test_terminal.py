@@ -66,7 +66,7 @@ def test_a_part_can_be_shown() -> None:
     recording = known()
     start = recording.start_ns + 15 * MS
     shown = terminal.weave(recording, terminal.NAME_WIDTH + 11, start, start + 10 * MS, blocked_ns=1000 * MS)
-    assert f"{'reads':{terminal.NAME_WIDTH}} ██████━━━━" == lines(shown)[3]
+    assert f"{'reads':{terminal.NAME_WIDTH}} █████━━━━━" == lines(shown)[3]
 
 
 def test_what_blocks_is_red_and_a_gap_is_hatched() -> None:
@@ -95,7 +95,7 @@ def test_many_tasks_are_shown_by_some_and_the_rest_is_counted() -> None:
     recording = recordings.web_server(2.0)
     shown = lines(terminal.weave(recording, 100))
     assert len(shown) <= 3 + terminal.LANES_MAX + 1
-    assert shown[-1].endswith("tasks more")
+    assert shown[-1].endswith(" more")
     for name in ("main", "metrics", "cache", "Listener", "checkout x", "product x"):
         assert any(line.startswith(name) for line in shown)
 

@@ -163,19 +163,19 @@ def weave(given: list[str]) -> int:
 
 
 def view(given: list[str]) -> int:
-    from plait.cli import view as viewing
+    from plait.cli import showing
 
     description = (
         "Show a recording: as a page in the browser, which is served on loopback until Ctrl-C, or in the terminal."
     )
-    return viewing.view(OneLineParser(prog="plait view", description=description), given)
+    return showing.view(OneLineParser(prog="plait view", description=description), given)
 
 
 def export(given: list[str]) -> int:
-    from plait.cli import view as viewing
+    from plait.cli import showing
 
     description = "Write a recording for the tools of others."
-    return viewing.export(OneLineParser(prog="plait export", description=description), given)
+    return showing.export(OneLineParser(prog="plait export", description=description), given)
 
 
 COMMANDS: dict[str, tuple[str, Command]] = {

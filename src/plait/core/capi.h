@@ -12,6 +12,11 @@ static inline long long plait_now_ns(void) {
     return (long long)now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+/* Whether somebody else than the one reference that is looked at holds it. A pointer, for Cython may take a reference to an argument. */
+static inline int plait_is_shared(void *object) {
+    return Py_REFCNT((PyObject *)object) > 1;
+}
+
 /* context.run(callback, *args) without building a frame of arguments: the tuple's items are the vector. 0 with an exception set. */
 static inline int plait_call(PyObject *context, PyObject *callback, PyObject *args) {
     Py_ssize_t count = PyTuple_GET_SIZE(args);

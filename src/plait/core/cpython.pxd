@@ -7,7 +7,6 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
     int PyErr_CheckSignals() except -1
     void PyObject_GC_Track(object o) noexcept
-    Py_ssize_t Py_REFCNT(object o) noexcept
     ctypedef enum PySendResult:
         PYGEN_RETURN
         PYGEN_ERROR
@@ -22,6 +21,7 @@ cdef extern from "Python.h":
 
 cdef extern from "capi.h":
     long long plait_now_ns() noexcept nogil
+    bint plait_is_shared(void* object) noexcept
     bint plait_call(object context, object callback, tuple args) noexcept
     object plait_fetch_exception() noexcept
     void plait_raise(object exception, object traceback) noexcept

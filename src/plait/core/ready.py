@@ -7,7 +7,7 @@ more to read. The turn takes from the head as many as stood there when it began.
 import cython
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import calloc, free, malloc
-from cython.cimports.plait.core.cpython import Py_REFCNT, PyObject_GC_Track, PyThread_get_thread_ident
+from cython.cimports.plait.core.cpython import PyObject_GC_Track, PyThread_get_thread_ident, plait_is_shared
 from cython.cimports.plait.engine.record import PLAIT_BY_THREAD, PLAIT_RETURNED, plait_pushed, plait_record_ready
 
 RECEIVE_SIZE = cython.declare(cython.size_t, 256 * 1024)
@@ -90,7 +90,7 @@ class Scheduler:
         self.head = (self.head + 1) & self.mask
         self.count -= 1
         Py_DECREF(runnable)  # the ring's reference; `runnable` holds its own
-        if runnable.unknown and Py_REFCNT(runnable) > 1:
+        if runnable.unknown and plait_is_shared(cython.cast(cython.p_void, runnable)):
             runnable.make_known()
         return runnable
 

@@ -49,6 +49,7 @@ from cython.cimports.plait.engine.record import (
     PLAIT_AGAIN,
     PLAIT_AWAITS_FUTURE,
     PLAIT_AWAITS_GROUP,
+    PLAIT_AWAITS_OPERATION,
     PLAIT_AWAITS_TASK,
     PLAIT_BY_SLICE,
     PLAIT_CANCELLED,
@@ -105,11 +106,33 @@ KIND_DESCRIPTOR = cython.declare(cython.uint, 4)
 
 #: Modules whose coroutines wait in the name of those that call them.
 PASSED_OVER = frozenset(
-    ("anyio", "async_timeout", "asyncio", "asgiref", "contextlib", "plait", "sniffio", "ssl", "types", "uvloop")
+    (
+        "aiohappyeyeballs",
+        "anyio",
+        "asgiref",
+        "async_timeout",
+        "asyncio",
+        "contextlib",
+        "functools",
+        "plait",
+        "sniffio",
+        "ssl",
+        "tenacity",
+        "types",
+        "uvloop",
+        "wrapt",
+    )
 )
 #: Those of asyncio and plait that say what is waited for.
 TELLING = frozenset(
-    ("asyncio.base_subprocess", "asyncio.locks", "asyncio.queues", "asyncio.taskgroups", "asyncio.tasks")
+    (
+        "asyncio.base_subprocess",
+        "asyncio.locks",
+        "asyncio.queues",
+        "asyncio.taskgroups",
+        "asyncio.tasks",
+        "plait.system.names",
+    )
 )
 TELLING_FUNCTIONS = frozenset(
     ("to_thread", "BaseEventLoop.getaddrinfo", "BaseEventLoop.getnameinfo", "SubprocessTransport.exit")
@@ -831,6 +854,8 @@ def new_mapping(size, path):
 def awaited_kind(future) -> cython.uchar:
     if isinstance(future, AsyncioTask):
         return PLAIT_AWAITS_TASK
+    if type(future).__name__ == "OperationFuture":
+        return PLAIT_AWAITS_OPERATION
     return PLAIT_AWAITS_GROUP if is_group_future(future) else PLAIT_AWAITS_FUTURE
 
 

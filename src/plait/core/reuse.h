@@ -6,7 +6,11 @@
 #include <Python.h>
 #include <string.h>
 
+#ifdef NDEBUG
 #define PLAIT_KEPT_MAX 256
+#else
+#define PLAIT_KEPT_MAX 0 /* what is used after its end shall be found by who looks for it */
+#endif
 #define PLAIT_REUSED_MAX 2
 
 struct plait_reused {
@@ -14,7 +18,7 @@ struct plait_reused {
     destructor dealloc; /* the one that Cython wrote */
     int hidden;         /* new objects are not yet known to the garbage collector */
     int count;
-    PyObject *kept[PLAIT_KEPT_MAX];
+    PyObject *kept[PLAIT_KEPT_MAX + 1];
 };
 
 /* One table for each module that includes this. */

@@ -41,6 +41,7 @@ from cython.cimports.plait.core.recorder import Interrupted, Recorder, recorder_
 from cython.cimports.plait.engine.record import (
     PLAIT_AGAIN,
     PLAIT_AWAITS_FUTURE,
+    PLAIT_AWAITS_OPERATION,
     PLAIT_AWAITS_TASK,
     PLAIT_CANCELLED,
     PLAIT_RAISED,
@@ -212,6 +213,8 @@ class Task(Future):
                     record.awaited = PLAIT_AWAITS_FUTURE
                 elif type(waiter) is Task:
                     record.awaited = PLAIT_AWAITS_TASK
+                elif type(waiter) is OperationFuture:
+                    record.awaited = PLAIT_AWAITS_OPERATION
         elif self.state == State.CANCELLED:
             record.outcome = PLAIT_CANCELLED
         elif self.failed:

@@ -31,7 +31,6 @@ from cython.cimports.plait.engine.record import (
     plait_record_begin,
     plait_record_end,
     plait_record_pushes,
-    plait_record_turn,
 )
 
 from plait.standard import ThreadSafeHandleFace, format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
@@ -132,6 +131,7 @@ class Core:
         """One turn, for those who drive a loop by hand."""
         self.open_engine()
         self.turn()
+        self.leave_task()
 
     def _write_to_self(self):
         self.engine.wake()
@@ -171,8 +171,6 @@ class Core:
             self.wait(timeout_ns)
         if self.timers.count:
             self.timers.fire(self, plait_now_ns())
-        if self.record != cython.NULL:
-            plait_record_turn(self.record)
         self.run_ready(self.count)
         if self.deferred:
             self.leave_task()
@@ -402,8 +400,10 @@ class Core:
         return self.begin_watch(fd, self.handle(callback, args, context), False)
 
     def begin_watch(self, fileobj, handle, reading):
-        """Watch in one direction, in place of who did before. Where the engine refuses, all stays as it was."""
-        self.check_thread()
+        """Watch in one direction, in place of who did before. Where the engine refuses, all stays as it was.
+
+        asyncio lets other threads do so too, and programs do (ipykernel); the engine is told by the loop's own.
+        """
         handle.make_known()
         watch: Watch = self.watch_of(fileobj)
         reader, writer = watch.reader, watch.writer
@@ -411,16 +411,22 @@ class Core:
             watch.reader = handle
         else:
             watch.writer = handle
-        try:
-            watch.update()
-        except BaseException:
-            watch.reader, watch.writer = reader, writer
-            raise
+        if self.thread != 0 and self.thread != PyThread_get_thread_ident():
+            self.call_soon_threadsafe(self._update_watch, watch)
+        else:
+            try:
+                watch.update()
+            except BaseException:
+                watch.reader, watch.writer = reader, writer
+                raise
         self.watches[watch.fd] = watch
         replaced = reader if reading else writer
         if replaced is not None:
             replaced.cancel()
         return handle
+
+    def _update_watch(self, watch: Watch):
+        watch.update()
 
     def _remove_reader(self, fd):
         return self.forget_watch(fd, True)
@@ -431,7 +437,6 @@ class Core:
     def forget_watch(self, fileobj, reading):
         if self._closed:
             return False
-        self.check_thread()
         fd: cython.int = descriptor(fileobj)
         watch: Watch = self.watches.get(fd)
         if watch is None:

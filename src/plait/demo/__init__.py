@@ -7,6 +7,7 @@ client.py     asks the service: blocking, and on a loop
 sqlite.py, postgresql.py   where the rows are stored: blocking, and on a loop
 ways.py       the five ways; each runs in a fresh process
 measure.py    starts such a process and measures it from outside
+picture.py    records some of the ways once more, and draws them
 show.py       progress, table and sentences
 """
 

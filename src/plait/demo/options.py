@@ -47,6 +47,7 @@ class Settings:
     ways: tuple[str, ...]
     json: bool
     svg: Path | None = None
+    page: Path | None = None
 
     def sequential_files(self, files: int) -> int:
         """How many of the files are done one after another: all, or a share when all would take too long."""
@@ -105,7 +106,16 @@ def parse(given: Sequence[str]) -> Settings:
     )
     add("--ways", type=ways, default=WAYS, metavar="WAY,...", help=f"some of {', '.join(WAYS)} (default: all)")
     add("--json", action="store_true", help="print the results for programs")
-    add("--svg", type=Path, metavar="FILE", help="save the table as a picture")
+    add("--svg", type=Path, metavar="FILE", help="save what is shown at the end as a picture")
+    picture = parser.add_mutually_exclusive_group()
+    picture.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        default=Path("plait-demo.html"),
+        help="where the picture of the tasks goes as a page (default: %(default)s)",
+    )
+    picture.add_argument("--no-picture", dest="page", action="store_const", const=None, help="end with the table")
     options = parser.parse_args(given)
     return Settings(**vars(options))
 

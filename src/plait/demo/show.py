@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -26,6 +26,8 @@ from rich.text import Text
 
 from plait.demo.measure import Child, Measured, measure
 from plait.demo.options import Refused, Settings, allow_descriptors, find_files, spread
+from plait.demo.picture import FILES as PICTURE_FILES
+from plait.demo.picture import Picture, drawn, save, take
 from plait.demo.work import Row, digest
 
 __all__ = ["show"]
@@ -55,6 +57,8 @@ NOISE = 0.1
 
 MIB = 1 << 20
 
+SVG_WIDTH = 100
+
 
 def show(settings: Settings) -> int:
     """Returns the exit status: 0 when all ways stored the same rows."""
@@ -68,25 +72,29 @@ def show(settings: Settings) -> int:
             Child("plait.demo.service", {"folder": str(folder), "files": files, "latency_ms": settings.latency_ms})
         )
         port = (service.message() or {})["port"]
+
+        def task(way: str, share: int) -> dict[str, Any]:
+            return {
+                "way": way,
+                "folder": str(folder),
+                "files": spread(files, share),
+                "port": port,
+                "database": database,
+                "address": administration.create(),
+                "limit": min(share, limit(settings, way)),
+                "connections": settings.connections,
+            }
+
         results: list[Measured] = []
         stored: dict[str, list[Row]] = {}
         with progress_bars(console) as start_bar:
             for way in settings.ways:
                 share = settings.sequential_files(len(files)) if way == "sequential" else len(files)
-                task = {
-                    "way": way,
-                    "folder": str(folder),
-                    "files": spread(files, share),
-                    "port": port,
-                    "database": database,
-                    "address": administration.create(),
-                    "limit": min(share, limit(settings, way)),
-                    "connections": settings.connections,
-                }
                 advance, finish = start_bar(TITLES[way], share)
-                results.append(measure(task, advance))
+                results.append(measure(task(way, share), advance))
                 finish(seconds(results[-1].wall_seconds))
                 stored[way] = administration.rows()
+        pictures = list(taken(settings, len(files), task))
     different = differing(results, stored)
     if settings.json:
         print(json.dumps(for_programs(results, stored, different, len(files)), indent=2))
@@ -94,16 +102,37 @@ def show(settings: Settings) -> int:
         console.print(table(results, different, len(files)))
         for sentence in sentences(results, stored, different, len(files)):
             console.print(sentence, soft_wrap=not console.is_terminal)
+        show_pictures(console, settings, pictures)
     if settings.svg is not None:
-        save_picture(
-            settings.svg, [table(results, different, len(files)), *sentences(results, stored, different, len(files))]
-        )
+        parts: list[RenderableType] = [
+            table(results, different, len(files)),
+            *sentences(results, stored, different, len(files)),
+        ]
+        save_picture(settings.svg, [*parts, Text(), *drawn(pictures, SVG_WIDTH)] if pictures else parts)
     return 1 if different else 0
+
+
+def taken(settings: Settings, files: int, task: Callable[[str, int], dict[str, Any]]) -> Iterator[Picture]:
+    """Of plait and of fork-join, as far as they were asked for; none where nobody looks at them."""
+    if settings.json or settings.page is None or "plait" not in settings.ways:
+        return
+    ways = tuple(way for way in ("plait", "threads", "processes") if way in settings.ways)
+    yield from take(ways, lambda way, more: {**task(way, min(files, PICTURE_FILES)), **more})
+
+
+def show_pictures(console: Console, settings: Settings, pictures: list[Picture]) -> None:
+    """In the terminal, and plait's as a page."""
+    if not pictures or settings.page is None:
+        return
+    console.print()
+    console.print(*drawn(pictures, console.width), sep="\n")
+    console.print()
+    console.print(save(pictures[0], settings.page), soft_wrap=True)
 
 
 def save_picture(path: Path, parts: Sequence[RenderableType]) -> None:
     """What the terminal showed at the end, drawn; it names no font of the web, so that it is complete by itself."""
-    console = Console(record=True, width=100, file=io.StringIO(), highlight=False, color_system="truecolor")
+    console = Console(record=True, width=SVG_WIDTH, file=io.StringIO(), highlight=False, color_system="truecolor")
     console.print(*parts, sep="\n")
     drawn = console.export_svg(title="plait demo")
     drawn = re.sub(r"@font-face\s*{[^}]*}", "", drawn).replace("Fira Code, monospace", "monospace")

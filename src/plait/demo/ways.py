@@ -18,13 +18,16 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from plait.demo.client import BlockingClient, LoopClient
 from plait.demo.work import examine
+from plait.loop import Loop
 from plait.running import new_event_loop
+from plait.see.recorders import record
 
 __all__: list[str] = []
 
@@ -46,6 +49,9 @@ class Job:
     address: str
     limit: int
     connections: int
+    record: str = (
+        ""  # a picture is wanted: plait's recording goes into this file, fork-join's workers tell their stamps
+    )
 
     def stores(self) -> ModuleType:
         if self.database == "sqlite":
@@ -64,9 +70,12 @@ class Progress:
         self.done = 0
         self.told = time.monotonic()
         self.looked_seconds = 0.0
+        self.stamps: list[list[int]] = []
 
-    def advance(self) -> None:
+    def advance(self, stamps: list[int] | None = None) -> None:
         self.done += 1
+        if stamps:
+            self.stamps.append(stamps)
         now = time.monotonic()
         if now - self.told >= PROGRESS_SECONDS:
             self.told = now
@@ -85,11 +94,30 @@ def sequential(job: Job, progress: Progress) -> None:
     client = BlockingClient(job.port)
     store = job.stores().ProcessStore(job.address, 1)
     for path in job.files:
-        store.insert(examine(path, read(job.folder, path), client.get(path)))
+        one_file(job, path, client, store)
         progress.advance()
     progress.look()
     client.close()
     store.close()
+
+
+def one_file(job: Job, path: str, client: BlockingClient, store: Any) -> None:
+    """What every blocking way does with a file."""
+    document = client.get(path)
+    store.insert(examine(path, read(job.folder, path), document))
+
+
+def stamped_file(job: Job, path: str, client: BlockingClient, store: Any) -> list[int]:
+    """The same, with the times at which it began and had done each step."""
+    times = [time.monotonic_ns()]
+    document = client.get(path)
+    times.append(time.monotonic_ns())
+    content = read(job.folder, path)
+    times.append(time.monotonic_ns())
+    row = examine(path, content, document)
+    times.append(time.monotonic_ns())
+    store.insert(row)
+    return [*times, time.monotonic_ns()]
 
 
 def threads(job: Job, progress: Progress) -> None:
@@ -102,13 +130,16 @@ def threads(job: Job, progress: Progress) -> None:
         own.client = BlockingClient(job.port)
         clients.append(own.client)
 
-    def one(path: str) -> None:
-        store.insert(examine(path, read(job.folder, path), own.client.get(path)))
+    def one(path: str) -> list[int] | None:
+        if job.record:
+            return [threading.get_native_id(), *stamped_file(job, path, own.client, store)]
+        one_file(job, path, own.client, store)
+        return None
 
     try:
         with ThreadPoolExecutor(job.limit, initializer=start) as pool:
-            for _ in pool.map(one, job.files):
-                progress.advance()
+            for stamps in pool.map(one, job.files):
+                progress.advance(stamps)
             progress.look()
     finally:
         for client in clients:
@@ -120,8 +151,8 @@ def processes(job: Job, progress: Progress) -> None:
     """Fork-join: as many processes as may wait at once, each blocking for its own file."""
     with multiprocessing.get_context("fork").Pool(job.limit, Worker.start, (job,)) as pool:
         # Few files per message: a process that got slow pages must not hold many others.
-        for _ in pool.imap_unordered(Worker.one, job.files, chunksize=4):
-            progress.advance()
+        for stamps in pool.imap_unordered(Worker.one, job.files, chunksize=4):
+            progress.advance(stamps)
         progress.look()
         pool.close()
         pool.join()
@@ -142,8 +173,11 @@ class Worker:
         cls.store = job.stores().ProcessStore(job.address, 1)
 
     @classmethod
-    def one(cls, path: str) -> None:
-        cls.store.insert(examine(path, read(cls.job.folder, path), cls.client.get(path)))
+    def one(cls, path: str) -> list[int] | None:
+        if cls.job.record:
+            return [os.getpid(), *stamped_file(cls.job, path, cls.client, cls.store)]
+        one_file(cls.job, path, cls.client, cls.store)
+        return None
 
 
 async def tasks(job: Job, progress: Progress) -> None:
@@ -172,8 +206,10 @@ def on_asyncio(job: Job, progress: Progress) -> None:
 
 def on_plait(job: Job, progress: Progress) -> None:
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(tasks(job, progress))
-        engine = runner.get_loop().engine  # type: ignore[attr-defined]
+        loop = cast(Loop, runner.get_loop())
+        with record(job.record, loop=loop) if job.record else nullcontext():
+            runner.run(tasks(job, progress))
+        engine = loop.engine
     tell(engine=engine.name, engine_reason=engine.reason)
 
 
@@ -225,6 +261,8 @@ def main() -> None:
     except Exception as error:
         tell(error=explain(error))
         raise SystemExit(1) from None
+    if progress.stamps:
+        tell(stamps=progress.stamps)
     tell(done=progress.done, wall_seconds=wall, cpu_seconds=cpu)
 
 

@@ -28,6 +28,25 @@ ENGINES = ("auto", "uring", "epoll")
 ENTRIES = (256, 128, 64, 32, 16)
 CONFIGURATIONS = {BEST_FLAGS: "completions on demand", PLAIN_FLAGS: "plain"}
 PROBE_SECONDS = 5
+BY_WORKERS = "by worker threads"
+#: Calls for files that io_uring came to know one after another, with their numbers (linux/io_uring.h).
+FILE_OPCODES = {
+    "open": 18,
+    "close": 19,
+    "read": 22,
+    "write": 23,
+    "fsync": 3,
+    "fallocate": 17,
+    "statx": 21,
+    "splice": 30,
+    "rename": 35,
+    "unlink": 36,
+    "mkdir": 37,
+    "symlink": 38,
+    "link": 39,
+    "xattr": 44,
+    "truncate": 55,
+}
 GIVEN_BACK_SECONDS = 0.2
 RETRY_SECONDS = 0.002
 
@@ -64,6 +83,8 @@ class EngineReport:
     features: tuple[str, ...]
     refused: tuple[Refusal, ...]
     """What was tried before and could not run, in the order in which it was tried."""
+    files: str = BY_WORKERS
+    """Who carries out the calls for files."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
@@ -78,6 +99,7 @@ class Probe:
     """0 if nothing at all."""
     features: tuple[str, ...]
     refused: tuple[Refusal, ...]
+    files: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +129,7 @@ def new_engine(requested: str | None = None) -> Engine:
         return _ready(EpollEngine(), _without_uring(name, asked, probe.refused))
     engine = UringEngine(probe.entries, flags=probe.flags)
     reason = asked if name == "uring" else "io_uring runs here, and is the better one"
-    return _ready(engine, EngineReport("uring", reason, name, probe.features, probe.refused))
+    return _ready(engine, EngineReport("uring", reason, name, probe.features, probe.refused, probe.files))
 
 
 def open_engine(engine: Engine) -> Engine:
@@ -150,7 +172,7 @@ def probe_uring() -> Probe:
     for flags in CONFIGURATIONS:
         for entries in ENTRIES:
             try:
-                features = _try_ring(flags, entries)
+                features, files = _try_ring(flags, entries)
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
                     raise  # says nothing about io_uring, and no engine runs without descriptors
@@ -160,14 +182,14 @@ def probe_uring() -> Probe:
                 if error.errno == errno.EINVAL:
                     break  # flags that this kernel does not know
                 return Probe(0, 0, (), tuple(refused))
-            return Probe(flags, entries, features, tuple(refused))
+            return Probe(flags, entries, features, tuple(refused), files)
     return Probe(0, 0, (), tuple(refused))
 
 
 os.register_at_fork(after_in_child=probe_uring.cache_clear)
 
 
-def _try_ring(flags: int, entries: int) -> tuple[str, ...]:
+def _try_ring(flags: int, entries: int) -> tuple[tuple[str, ...], str]:
     """Make a ring and use it once for each thing the engine stands on: an operation and a poll that stays armed."""
     engine = UringEngine(entries, flags=flags)
     results: list[int] = []
@@ -181,9 +203,18 @@ def _try_ring(flags: int, entries: int) -> tuple[str, ...]:
                 raise EngineRefused(errno.ETIME, "a ring was made, but an operation on it never came back")
             engine.wait(PROBE_SECONDS * 10**9)
         features: tuple[str, ...] = engine.features
+        files = _files_on(engine.opcodes)
     finally:
         engine.close()
-    return features
+    return features, files
+
+
+def _files_on(opcodes: frozenset[int]) -> str:
+    """How a ring with these operations serves files."""
+    lacking = [name for name, opcode in FILE_OPCODES.items() if opcode not in opcodes]
+    if len(lacking) == len(FILE_OPCODES):
+        return BY_WORKERS
+    return f"on the ring, but {', '.join(lacking)} {BY_WORKERS}" if lacking else "on the ring"
 
 
 @functools.cache

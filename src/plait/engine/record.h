@@ -47,10 +47,16 @@ enum plait_outcome {
 };
 
 /* What a task waits for after its slice. */
-enum plait_awaited { PLAIT_AWAITS_NOTHING = 0, PLAIT_AWAITS_FUTURE = 1, PLAIT_AWAITS_TASK = 2, PLAIT_AWAITS_GROUP = 3 };
+enum plait_awaited {
+    PLAIT_AWAITS_NOTHING = 0,
+    PLAIT_AWAITS_FUTURE = 1,
+    PLAIT_AWAITS_TASK = 2,
+    PLAIT_AWAITS_GROUP = 3,    /* gather() */
+    PLAIT_AWAITS_OPERATION = 4 /* a file's */
+};
 
-/* In `flags`: bits 0-2 the waker's kind, 3-4 what is awaited, and: */
-enum plait_flags { PLAIT_LONG_DURATION = 0x20, PLAIT_LONG_DELAY = 0x40, PLAIT_CUT = 0x80 };
+/* In `flags`: bits 0-2 the waker's kind, 3-5 what is awaited, and: */
+enum plait_flags { PLAIT_LONG_DURATION = 0x40, PLAIT_LONG_DELAY = 0x80 };
 
 #define PLAIT_LONG_SHIFT 16            /* long times are kept in units of 65.5 us */
 #define PLAIT_NOT_KNOWN 0xFFFFFFFFu    /* a delay */
@@ -271,9 +277,10 @@ static inline void plait_record_end(plait_record *record) {
     record->pusher = 0;
 }
 
-/* A slice begins where the last one ended. */
+/* A slice begins where the last one ended, or where the loop's own work ends. */
 static inline void plait_record_begin(plait_record *record, uint64_t ready_ns, unsigned waker_kind, uint32_t waker) {
     if (__builtin_expect(record->running, 0)) plait_record_end(record); /* it ran when the recording began */
+    if (record->loop_due) plait_record_loop_until(record, plait_record_now(record));
     record->ready_ns = ready_ns;
     record->waker_kind = (uint8_t)waker_kind;
     record->waker = waker;
@@ -302,16 +309,9 @@ static inline void plait_record_busy(plait_record *record) {
         now = plait_record_now(record);
     }
     record->boundary_ns = record->woke_ns = now > record->boundary_ns ? now : record->boundary_ns;
+    record->loop_due = 0;
     record->pusher_kind = PLAIT_BY_KERNEL;
     record->pusher = 0;
-}
-
-/* Before the slices of a turn: the loop's own work ends here. */
-static inline void plait_record_turn(plait_record *record) {
-    if (record->loop_due) {
-        if (record->running) plait_record_end(record);
-        plait_record_loop_until(record, plait_record_now(record));
-    }
 }
 
 /* An entry was put into the ready ring at this place. What makes itself ready does so at the end of its slice. */

@@ -23,9 +23,9 @@ cdef extern from "record.h" nogil:
         PLAIT_AWAITS_FUTURE
         PLAIT_AWAITS_TASK
         PLAIT_AWAITS_GROUP
+        PLAIT_AWAITS_OPERATION
         PLAIT_LONG_DURATION
         PLAIT_LONG_DELAY
-        PLAIT_CUT
         PLAIT_LONG_SHIFT
         PLAIT_NOT_KNOWN
     ctypedef struct plait_event:
@@ -97,6 +97,5 @@ cdef extern from "record.h" nogil:
     void plait_record_loop_until(plait_record* record, unsigned long long now)
     void plait_record_idle(plait_record* record)
     void plait_record_busy(plait_record* record)
-    void plait_record_turn(plait_record* record)
     void plait_record_ready(plait_record* record, unsigned int place, unsigned int actor)
     bint plait_record_knows(const plait_record* record, unsigned int actor)

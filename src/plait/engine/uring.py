@@ -169,6 +169,11 @@ class UringEngine(Engine):
         )
 
     @property
+    def opcodes(self):
+        """Numbers of the operations that the kernel knows; known once the engine was open."""
+        return frozenset(i for i in range(256) if self.supported[i])
+
+    @property
     def in_flight(self):
         """Requests that the kernel still owes a completion for, among them the polls of armed sources."""
         return self.slots.busy

@@ -1,8 +1,30 @@
-"""Files without threads: `plait.open` and what it gives."""
+"""Files without threads: `plait.open`, paths, whole files, copies, and what happens to a folder."""
 
 from plait.files.binary import BinaryFile
+from plait.files.contents import read_many
+from plait.files.copying import copy_file
 from plait.files.opening import Opening, open
+from plait.files.patches import Patch, patch_aiofiles, patch_anyio
+from plait.files.path import Path, PathInfo
 from plait.files.raw import RawFile
 from plait.files.text import TextFile
+from plait.files.watching import Change, ChangeKind, Watch, watch
 
-__all__ = ["BinaryFile", "Opening", "RawFile", "TextFile", "open"]
+__all__ = [
+    "BinaryFile",
+    "Change",
+    "ChangeKind",
+    "Opening",
+    "Patch",
+    "Path",
+    "PathInfo",
+    "RawFile",
+    "TextFile",
+    "Watch",
+    "copy_file",
+    "open",
+    "patch_aiofiles",
+    "patch_anyio",
+    "read_many",
+    "watch",
+]

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from plait.files.common import FileMethods, Turn, size_of, unsupported
-from plait.files.memory import BinaryMemory
+from plait.files.common import FileMethods, size_of, unsupported
+from plait.files.memory import BinaryMemory, Turn
 from plait.files.raw import RawFile, writable_view
 
-if TYPE_CHECKING:
-    from types import TracebackType
 
-
-class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
+class BinaryFile(BinaryMemory, FileMethods[bytes]):
     """A binary file with a buffer for what is read ahead or is to be written: io.BufferedReader, BufferedWriter and BufferedRandom.
 
     Methods that read, write or move are awaited; tasks that share a file have it one after another. What write() has taken is
@@ -26,8 +23,7 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
         self.raw = raw
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
-        self._turn = Turn(self)
-        self._set_buffers(room, raw._reads, raw._writes)
+        self._set_buffers(raw, room)
 
     def __repr__(self) -> str:
         return (
@@ -75,14 +71,11 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
 
     # Reading, where memory has too little.
 
-    def _to_read(self, what: str) -> Begun:
-        return Begun(self, what, True)
-
     async def _read(self, size: int | None = -1) -> bytes:
         number = size_of(size)
         if number < -1:
             raise ValueError("read length must be non-negative or -1")
-        async with self._to_read("read"):
+        async with Turn(self, "read", reads=True):
             if number < 0:
                 return await self._read_all()
             if number <= self._ahead():
@@ -121,7 +114,7 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
     async def read1(self, size: int = -1, /) -> bytes:
         """What was read ahead, at most `size` bytes; when that is nothing, what one read gives."""
         number = size_of(size)
-        async with self._to_read("read1"):
+        async with Turn(self, "read1", reads=True):
             if number < 0:
                 number = self._room
             if number and not self._ahead():
@@ -130,7 +123,7 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
 
     async def peek(self, size: int = 0, /) -> bytes:
         """What was read ahead, after one read if that is nothing; the place in the file stays. How much that is says nobody."""
-        async with self._to_read("peek"):
+        async with Turn(self, "peek", reads=True):
             if not self._ahead():
                 self._keep(await self.raw._read_some(self._room))
             return self._look()
@@ -144,7 +137,7 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
         return await self._read_into(writable_view(buffer), once=True)
 
     async def _read_into(self, view: memoryview, *, once: bool) -> int:
-        async with self._to_read("read"):
+        async with Turn(self, "read", reads=True):
             data = self._take(min(len(view), self._ahead()))
             at = len(data)
             view[:at] = data
@@ -168,7 +161,7 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
 
     async def _readline(self, size: int | None = -1) -> bytes:
         limit = size_of(size)
-        async with self._to_read("read"):
+        async with Turn(self, "read", reads=True):
             parts: list[bytes] = []
             left = limit
             try:
@@ -187,14 +180,16 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
 
     # Writing.
 
-    def _to_write(self, what: str = "write") -> Begun:
-        return Begun(self, what, False)
-
     def _rewind(self) -> None:
         """Bring the raw file to where this one is: what was read ahead is forgotten."""
         if ahead := self._ahead():
             self.raw._seek(-ahead, os.SEEK_CUR)
             self._drop()
+
+    async def _settle(self, reads: bool) -> None:
+        await self.raw._settle()
+        if reads:
+            await self._empty()
 
     async def _empty(self) -> None:
         """Write what is pending."""
@@ -205,7 +200,7 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'")
         view = memoryview(data).cast("B")
-        async with self._to_write():
+        async with Turn(self, "write", writes=True):
             self._rewind()
             if self._put(view):
                 return len(view)
@@ -218,7 +213,7 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
 
     async def flush(self) -> None:
         """Hand what is pending to the kernel. It is safe from a loss of power after os.fsync() alone: `loop.fsync(f.fileno())`."""
-        async with Begun(self, "flush", None):
+        async with Turn(self):
             await self._empty()
             if self._writes and self._reads:
                 self._rewind()
@@ -230,7 +225,7 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
         """Move to `offset` from the start, from here (SEEK_CUR) or from the end (SEEK_END); the place from the start."""
         if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END, os.SEEK_DATA, os.SEEK_HOLE):
             raise ValueError(f"whence value {whence} unsupported")
-        async with Begun(self, "seek", None):
+        async with Turn(self):
             if not self.raw.seekable():
                 raise unsupported("File or stream is not seekable.")
             await self._empty()
@@ -251,12 +246,12 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
         return self.raw._tell() - self._ahead() + self._pending()
 
     async def tell(self) -> int:
-        async with Begun(self, "tell", None):
+        async with Turn(self):
             return self._tell()
 
     async def truncate(self, size: int | None = None, /) -> int:
         """Make the file `size` bytes long, by default as long as up to here; the place stays where it is."""
-        async with self._to_write("truncate"):
+        async with Turn(self, "truncate", writes=True):
             await self._empty()
             self._rewind()
             if size is None:
@@ -289,15 +284,14 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
             await self._close()
 
     async def _close(self) -> None:
-        async with self._turn.lock:
+        await self._wait_turn()
+        try:
             if self._closed:
                 return
-            self._busy = True
             try:
-                await self.raw._settled()
+                await self.raw._settle()
                 await self._empty()
             except asyncio.CancelledError:
-                self._busy = False
                 raise
             except BaseException:
                 self._closed = True
@@ -306,13 +300,15 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
             self._closed = True
             self._drop()
             await self.raw._close()
+        finally:
+            self._end_turn()
 
     async def _close_for_sure(self) -> None:
         """In a task of its own. When the loop ends, all tasks are cancelled: then it writes what it has at once."""
         try:
             await self._close()
         except asyncio.CancelledError:
-            await self.raw._settled()
+            await self.raw._settle()
             self._closed = self._busy = True
             try:
                 self.raw._write_now(self._view_pending())
@@ -320,34 +316,6 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):  # type: ignore[misc]
             finally:
                 await self.raw._close()
             raise
-
-
-class Begun:
-    """A turn on a file that is open for what is wanted: to read (True), to write (False), or either (None)."""
-
-    def __init__(self, file: BinaryFile, what: str, reading: bool | None) -> None:
-        self.file = file
-        self.what = what
-        self.reading = reading
-
-    async def __aenter__(self) -> None:
-        file = self.file
-        await file._turn.__aenter__()
-        try:
-            if self.reading is not None and not (file._reads if self.reading else file._writes):
-                raise unsupported(self.what)
-            if file.raw._landing is not None:
-                await file.raw._settled()
-            if self.reading and file._pending():
-                await file._empty()
-        except BaseException:
-            await file._turn.__aexit__()
-            raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.file._turn.__aexit__()
 
 
 DEFAULT_ROOM = max(io.DEFAULT_BUFFER_SIZE, 128 * 1024)

@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 AnyStr = TypeVar("AnyStr", str, bytes)
 
 CLOSED = "I/O operation on closed file"
-
-
-class Turn:
-    """`async with` around what waits: one at a time per file, in the order of asking, and nothing in passing meanwhile."""
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-        self.lock = asyncio.Lock()
-
-    async def __aenter__(self) -> None:
-        await self.lock.acquire()
-        file = self.file
-        if file.closed:
-            self.lock.release()
-            raise ValueError(CLOSED)
-        file._busy = True
-
-    async def __aexit__(self, *error: object) -> None:
-        self.file._busy = self.file.closed
-        self.lock.release()
 
 
 class FileMethods(Generic[AnyStr]):
@@ -48,6 +28,48 @@ class FileMethods(Generic[AnyStr]):
 
     def write(self, data: Any, /) -> Awaitable[int]:
         raise NotImplementedError
+
+    def __aiter__(self) -> Self:
+        raise NotImplementedError
+
+    def __anext__(self) -> Awaitable[AnyStr]:
+        raise NotImplementedError
+
+    def _take_turn(self, waiter_of: Callable[[], asyncio.Future[None]]) -> asyncio.Future[None] | None:
+        raise NotImplementedError
+
+    def _end_turn(self) -> None:
+        raise NotImplementedError
+
+    _reads: bool
+    _writes: bool
+
+    async def _wait_turn(self) -> None:
+        """Have the file to oneself, until _end_turn()."""
+        waiter = self._take_turn(asyncio.get_running_loop().create_future)
+        if waiter is None:
+            return
+        try:
+            await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled():
+                self._end_turn()  # it was given, and is not wanted any more
+            raise
+
+    async def _begin(self, what: str, reads: bool, writes: bool) -> None:
+        """What a Turn begins with when that is not possible at once, or not at all."""
+        await self._wait_turn()
+        try:
+            self._check_open()
+            if (reads and not self._reads) or (writes and not self._writes):
+                raise io.UnsupportedOperation(what)
+            await self._settle(reads)
+        except BaseException:
+            self._end_turn()
+            raise
+
+    async def _settle(self, reads: bool) -> None:
+        """Until nothing is under way that a cancelled task had begun; before reading, until nothing is to be written."""
 
     def _check_open(self) -> None:
         if self.closed:
@@ -74,14 +96,14 @@ class FileMethods(Generic[AnyStr]):
         return line
 
     async def readlines(self, hint: int | None = -1, /) -> list[AnyStr]:
-        """All lines, or as many as have `hint` characters or bytes together."""
+        """All lines, or as many as have more than `hint` characters or bytes together."""
         self._check_open()
         lines: list[AnyStr] = []
         total = 0
-        while line := await self.readline():
+        async for line in self:
             lines.append(line)
             total += len(line)
-            if hint is not None and 0 < hint <= total:
+            if hint is not None and 0 < hint < total:
                 break
         return lines
 

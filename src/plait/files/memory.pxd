@@ -1,6 +1,29 @@
-cdef class BinaryMemory:
+cimport cython
+
+cdef enum Wants:
+    EITHER
+    TO_READ
+    TO_WRITE
+
+cdef class Turns:
     cdef public bint _busy              # something that waits is under way, or the file is closed: nothing is done in passing
     cdef public bint _reads, _writes    # what the mode allows
+    cdef bint taken                     # somebody has the file to himself
+    cdef object waiters                 # deque of futures of those who come next, or None
+    cdef bint may_begin(self, Wants wants) noexcept
+
+@cython.freelist(16)
+@cython.final
+cdef class Turn:
+    cdef Turns file
+    cdef str what
+    cdef Wants wants
+
+cdef class RawMemory(Turns):
+    cdef public object _landing         # the future of a change that comes to its end though its task was cancelled, or None
+
+cdef class BinaryMemory(Turns):
+    cdef RawMemory bare
     cdef bytes data                     # what was read ahead is data[at:end]
     cdef Py_ssize_t at, end
     cdef bytearray pending              # what is to be written is pending[:filled]
@@ -16,8 +39,7 @@ ctypedef enum Newlines:
     RETURN                              # newline="\r"
     RETURN_LINE_FEED                    # newline="\r\n"
 
-cdef class TextMemory:
-    cdef public bint _busy
+cdef class TextMemory(Turns):
     cdef public bint _telling           # tell() is possible: no `async for` is under way
     cdef public bint _utf8_in_passing   # write() may encode and buffer at once
     cdef BinaryMemory binary

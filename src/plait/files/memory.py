@@ -5,6 +5,8 @@ costs a call and never a turn of the loop. In all other cases they hand over to 
 subclass. How long a task can go on like this is bounded by the buffers: filling and emptying them waits.
 """
 
+from collections import deque
+
 import cython
 from cython.cimports.libc.string import memchr, memcpy, memmove
 from cython.cimports.plait.core.done import done
@@ -30,18 +32,84 @@ from cython.cimports.plait.net.linux import (
 
 FEED = cython.declare(cython.int, 10)
 CARRIAGE = cython.declare(cython.int, 13)
+NOTHING = cython.declare(bytearray, bytearray())
 
 
-class BinaryMemory:
+class Turns:
+    """Tasks that share a file have it one after another, in the order of asking."""
+
+    def _take_turn(self, waiter_of):
+        """None if the file is free, and it is then taken; else the future of when it is."""
+        if not self.taken:
+            self.taken = self._busy = True
+            return None
+        if self.waiters is None:
+            self.waiters = deque()
+        waiter = waiter_of()
+        self.waiters.append(waiter)
+        return waiter
+
+    def _end_turn(self):
+        """Give the file to the next, who finds it taken."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.taken = False
+        self._busy = self.closed
+
+    def may_begin(self, wants):
+        """Whether a turn can be had at once, with nothing to be done before."""
+        return not self._busy and not self.taken
+
+
+class Turn:
+    """`async with` around what waits; it costs no turn of the loop when the file is free."""
+
+    def __cinit__(self, file: Turns, what: str = "", reads: cython.bint = False, writes: cython.bint = False):
+        self.file = file
+        self.what = what
+        self.wants = TO_READ if reads else TO_WRITE if writes else EITHER
+
+    def __aenter__(self):
+        file = self.file
+        if file.may_begin(self.wants):
+            file.taken = file._busy = True
+            return done(None)
+        return file._begin(self.what, self.wants == TO_READ, self.wants == TO_WRITE)
+
+    def __aexit__(self, kind, error, at):
+        self.file._end_turn()
+        return done(None)
+
+
+class RawMemory(Turns):
+    """What a raw file has of this."""
+
+    def may_begin(self, wants):
+        if self._busy or self.taken or self._landing is not None:
+            return False
+        return wants == EITHER or (self._reads if wants == TO_READ else self._writes)
+
+
+class BinaryMemory(Turns):
     """The buffers of a binary file, one for each direction; at most one of them holds anything."""
 
-    def _set_buffers(self, room: cython.Py_ssize_t, reads: cython.bint, writes: cython.bint):
+    def _set_buffers(self, raw: RawMemory, room: cython.Py_ssize_t):
+        self.bare = raw
         self.data = b""
         self._room = room
-        self._reads = reads
-        self._writes = writes
-        if writes:
-            self.pending = bytearray(0)
+        self._reads = raw._reads
+        self._writes = raw._writes
+        self.pending = NOTHING
+
+    def may_begin(self, wants):
+        if self._busy or self.taken or self.bare._landing is not None:
+            return False
+        if wants == TO_READ:
+            return self._reads and self.filled == 0
+        return wants == EITHER or self._writes
 
     # What was read ahead.
 
@@ -251,7 +319,7 @@ class TextMemory:
                 raise MemoryError
         if found >= 0:
             return found + 1 - self.at
-        if 0 <= limit <= self.size - self.at:
+        if 0 <= limit <= self.size - self.at and self.at < self.size:
             return limit
         # The first half of a \r\n may be the last character.
         self.searched = max(self.at, self.size - 1) if self.newlines_are == RETURN_LINE_FEED else self.size

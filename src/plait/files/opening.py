@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
+from plait.files.access import kept, plait_loop
 from plait.files.binary import DEFAULT_ROOM, BinaryFile
 from plait.files.raw import RawFile
 from plait.files.text import TextFile
@@ -65,7 +66,7 @@ def open(
     opener: Opener | None = None,
 ) -> Opening[TextFile]: ...
 @overload
-def open(
+def open(  # type: ignore[overload-overlap]
     file: Path,
     mode: OpenBinaryMode,
     buffering: Literal[0],
@@ -102,9 +103,9 @@ def open(
             async for line in file:
                 ...
 
-    Wrong arguments raise ValueError or TypeError here, the file system's refusals OSError where it is awaited. Files are read and written without
-    threads on io_uring, by a few threads on epoll; pipes, ttys and devices that can be waited for, when they are ready. `opener` is
-    called in a thread. Nothing blocks the loop. A file belongs to the loop that opened it.
+    Wrong arguments raise ValueError or TypeError here, and what the file system refuses raises OSError where it is awaited. Files are
+    read and written without threads on io_uring, by a few threads on epoll; pipes, ttys and devices that can be waited for, when they
+    are ready. `opener` is called in a thread. Nothing blocks the loop. A file belongs to the loop that opened it.
     """
     if not isinstance(file, int):
         file = os.fspath(file)
@@ -134,7 +135,7 @@ def open(
         raise ValueError("Cannot use closefd=False with file name")
 
     async def start() -> Any:
-        loop = cast("Loop", asyncio.get_running_loop())
+        loop = plait_loop()
         raw = await open_raw(loop, file, mode, flags, closefd, opener)
         try:
             return dress(raw, binary, buffering, encoding, errors, newline)
@@ -167,45 +168,51 @@ def check_mode(mode: Any) -> int:
 
 
 async def open_raw(loop: Loop, file: Any, mode: str, flags: int, closefd: bool, opener: Opener | None) -> RawFile:
-    if isinstance(file, int):
+    given = isinstance(file, int)
+    if given:
         fd = file
     elif opener is not None:
         fd = await call_opener(loop, opener, file, flags)
     else:
         fd = await open_path(loop, file, flags)
-    letters = "".join(letter for letter in mode if letter in "rwax") + ("+" if "+" in mode else "")
     try:
         status, _ = look_at(fd)
         if stat.S_ISDIR(status):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), file)
-        return RawFile(loop, fd, file, letters, status, closefd=closefd)
+        return RawFile(loop, fd, file, mode, status, closefd=closefd, fresh=not given)
     except BaseException:
-        if not isinstance(file, int):
+        if not given:
             await loop.close_fd(fd)
         raise
 
 
 async def open_path(loop: Loop, path: str | bytes, flags: int) -> int:
+    """The descriptor, which a task that is cancelled just then does not lose."""
     try:
-        return await loop.openat(path, flags)
+        return await kept(loop, loop.openat(path, flags))
     except OSError as error:
-        if error.errno != errno.ENXIO or flags & os.O_ACCMODE != os.O_WRONLY:
+        if error.errno != errno.ENXIO:
             raise
-        if not stat.S_ISFIFO((await loop.statx(path)).st_mode):
-            raise
+        return await open_fifo(loop, path, flags, error)
+
+
+async def open_fifo(loop: Loop, path: str | bytes, flags: int, refused: OSError) -> int:
+    """Wait until somebody reads it."""
+    if flags & os.O_ACCMODE != os.O_WRONLY or not stat.S_ISFIFO((await loop.statx(path)).st_mode):
+        raise refused
     pause = FIFO_FIRST_SECONDS
     while True:
         await asyncio.sleep(pause)
         pause = min(2 * pause, FIFO_LAST_SECONDS)
         try:
-            return await loop.openat(path, flags)
+            return await kept(loop, loop.openat(path, flags))
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
 
 
 async def call_opener(loop: Loop, opener: Opener, file: Any, flags: int) -> int:
-    fd = await loop.file_call(opener, file, flags)
+    fd = await kept(loop, loop.file_call(opener, file, flags))
     if not isinstance(fd, int):
         raise TypeError("expected integer from opener")
     if fd < 0:

@@ -1,8 +1,8 @@
 """The open file itself, without a buffer: what `plait.open(..., "rb", buffering=0)` gives, and what the buffers stand on.
 
-Files with a size are read and written at positions that this object counts, so that a cancelled read has no effect and a cancelled write can
-be continued; the kernel's own position follows at flush(), fileno() and close(). Pipes, ttys and such devices as can be waited for are
-set to non-blocking and used when they are ready; other devices are read and written by the ring or a worker.
+Files with a size are read and written at positions that this object counts, so that a cancelled read has no effect and a cancelled
+write can be continued; the kernel's own position follows at flush(), fileno() and close(). Pipes, ttys and such devices as can be waited
+for are set to non-blocking and used when they are ready; other devices are read and written by the ring or a worker.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from plait.files.common import CLOSED, FileMethods, Turn, size_of, unsupported
+from plait.files.common import CLOSED, FileMethods, size_of
+from plait.files.memory import RawMemory, Turn
 from plait.system.operations import look_at
 
 if TYPE_CHECKING:
@@ -26,15 +27,18 @@ Kind = Literal["sized", "device", "stream"]
 # What one read of a stream takes at most.
 STREAM_BYTES = 64 * 1024
 LINE_BYTES = 8192
+READING = "File not open for reading"
+WRITING = "File not open for writing"
 
 
-class RawFile(FileMethods[bytes]):
+class RawFile(RawMemory, FileMethods[bytes]):
     """An unbuffered binary file. Each read and write is one call of the kernel, which may do less than it was asked for."""
 
     _fd = -1
-    _busy = False
 
-    def __init__(self, loop: Loop, fd: int, name: Any, mode: str, status: int, *, closefd: bool) -> None:
+    def __init__(
+        self, loop: Loop, fd: int, name: Any, mode: str, status: int, *, closefd: bool, fresh: bool = False
+    ) -> None:
         self.name = name
         self.closefd = closefd
         self._loop = loop
@@ -42,8 +46,6 @@ class RawFile(FileMethods[bytes]):
         self._writes = mode[0] in "wax" or "+" in mode
         self._appends = mode[0] == "a"
         self._created = mode[0] == "x"
-        self._turn = Turn(self)
-        self._landing: asyncio.Future[Any] | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._blocking = True
         self._position = 0
@@ -53,7 +55,7 @@ class RawFile(FileMethods[bytes]):
         if self._kind == "stream":
             self._blocking = os.get_blocking(fd)
             os.set_blocking(fd, False)
-        else:
+        elif not fresh or self._appends:
             self._find_position()
 
     def _kind_of(self, status: int) -> Kind:
@@ -190,7 +192,8 @@ class RawFile(FileMethods[bytes]):
                 written(count)
             return count
         offset = self._position if self._kind == "sized" and not self._appends else -1
-        return await self._land(self._loop.pwrite(self._fd, data, offset), written)
+        wrote: int = await self._land(self._loop.pwrite(self._fd, data, offset), written)
+        return wrote
 
     async def _write_stream(self, data: memoryview | bytes) -> int:
         while True:
@@ -235,8 +238,7 @@ class RawFile(FileMethods[bytes]):
         if written is not None:
             written(count)
 
-    async def _settled(self) -> None:
-        """Until no change that a cancelled task had begun is under way."""
+    async def _settle(self, reads: bool = False) -> None:
         while self._landing is not None:
             await asyncio.wait([self._landing])
 
@@ -286,11 +288,11 @@ class RawFile(FileMethods[bytes]):
         number = size_of(size)
         if number < 0:
             return await self.readall()
-        async with self._begun(reading=True):
+        async with Turn(self, READING, reads=True):
             return await self._read_some(number)
 
     async def readall(self) -> bytes:
-        async with self._begun(reading=True):
+        async with Turn(self, READING, reads=True):
             parts: list[bytes] = []
             await self._read_all(parts)
             return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -298,7 +300,7 @@ class RawFile(FileMethods[bytes]):
     async def readinto(self, buffer: Any, /) -> int:
         """One read into a writable buffer, which cannot be resized until the kernel has done with it; the number of bytes."""
         view = writable_view(buffer)
-        async with self._begun(reading=True):
+        async with Turn(self, READING, reads=True):
             return await self._read_into(view)
 
     async def _readline(self, size: int) -> bytes:
@@ -319,7 +321,7 @@ class RawFile(FileMethods[bytes]):
         return b"".join(parts)
 
     async def readline(self, size: int | None = -1, /) -> bytes:
-        async with self._begun(reading=True):
+        async with Turn(self, READING, reads=True):
             return await self._readline(size_of(size))
 
     def __aiter__(self) -> RawFile:
@@ -334,25 +336,25 @@ class RawFile(FileMethods[bytes]):
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'")
         view = memoryview(data).cast("B")
-        async with self._begun(writing=True):
+        async with Turn(self, WRITING, writes=True):
             return await self._write_some(view)
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        async with self._begun():
+        async with Turn(self):
             return self._seek(offset, whence)
 
     async def tell(self) -> int:
-        async with self._begun():
+        async with Turn(self):
             return self._tell()
 
     async def truncate(self, size: int | None = None, /) -> int:
-        async with self._begun(writing=True):
+        async with Turn(self, WRITING, writes=True):
             size = self._tell() if size is None else size
             await self._truncate(size)
             return size
 
     async def flush(self) -> None:
-        async with self._begun():
+        async with Turn(self):
             self._sync()
 
     async def close(self) -> None:
@@ -360,35 +362,11 @@ class RawFile(FileMethods[bytes]):
         if self.closed:
             return
         self._interrupt()
-        async with self._turn.lock:
-            await self._close()
-
-    def _begun(self, *, reading: bool = False, writing: bool = False) -> Begun:
-        return Begun(self, reading, writing)
-
-
-class Begun:
-    """A turn on a raw file that is open for what is wanted."""
-
-    def __init__(self, file: RawFile, reading: bool, writing: bool) -> None:
-        self.file = file
-        self.reading = reading
-        self.writing = writing
-
-    async def __aenter__(self) -> None:
-        await self.file._turn.__aenter__()
+        await self._wait_turn()
         try:
-            if self.reading and not self.file._reads:
-                raise unsupported("File not open for reading")
-            if self.writing and not self.file._writes:
-                raise unsupported("File not open for writing")
-            await self.file._settled()
-        except BaseException:
-            await self.file._turn.__aexit__()
-            raise
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.file._turn.__aexit__()
+            await self._close()
+        finally:
+            self._end_turn()
 
 
 def wake(waiter: asyncio.Future[None]) -> None:

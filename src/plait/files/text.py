@@ -8,8 +8,8 @@ import os
 from typing import Any
 
 from plait.files.binary import BinaryFile
-from plait.files.common import FileMethods, Turn, size_of, unsupported
-from plait.files.memory import TextMemory
+from plait.files.common import FileMethods, size_of, unsupported
+from plait.files.memory import TextMemory, Turn
 
 # How much the standard library decodes at once: a file that is read and written in turns shows it by where the writes go.
 CHUNK = getattr(io.TextIOWrapper(io.BytesIO(), "utf-8"), "_CHUNK_SIZE", 8192)
@@ -19,7 +19,7 @@ POSITION_BITS = 64
 PART_BITS = 32
 
 
-class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
+class TextFile(TextMemory, FileMethods[str]):
     """A text file: io.TextIOWrapper, awaited. Positions of tell() are numbers to be given to seek(), and mean nothing else."""
 
     def __init__(
@@ -33,7 +33,6 @@ class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
     ) -> None:
         self.buffer = buffer
         self._detached = False
-        self._turn = Turn(self)
         self._seekable = self._telling = buffer.seekable()
         self._chunk = CHUNK if buffer._writes else max(CHUNK, buffer._room)
         self._configure(encoding, errors, newline, line_buffering, write_through)
@@ -143,7 +142,7 @@ class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
 
     async def _read(self, size: int | None = -1) -> str:
         number = size_of(size)
-        async with self._turn:
+        async with Turn(self):
             self._check_readable()
             if number < 0:
                 data = await self.buffer.read()
@@ -158,7 +157,7 @@ class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
 
     async def _readline(self, size: int | None = -1) -> str:
         limit = int(size.__index__())  # type: ignore[union-attr]
-        async with self._turn:
+        async with Turn(self):
             self._check_readable()
             return await self._line(limit)
 
@@ -172,9 +171,9 @@ class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
         return line
 
     async def _next_line(self) -> str:
-        async with self._turn:
-            self._check_readable()
+        async with Turn(self):
             self._telling = False
+            self._check_readable()
             line = await self._line(-1)
             if line:
                 return line
@@ -187,7 +186,7 @@ class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
     async def _write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        async with self._turn:
+        async with Turn(self):
             if self._encoder is None:
                 raise unsupported("not writable")
             flush = self.line_buffering and ("\n" in text or "\r" in text)
@@ -203,7 +202,7 @@ class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
 
     async def flush(self) -> None:
         """Hand what is pending to the kernel."""
-        async with self._turn:
+        async with Turn(self):
             await self._flush()
 
     async def _flush(self) -> None:
@@ -217,7 +216,7 @@ class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
             raise unsupported("underlying stream is not seekable")
 
     async def tell(self) -> int:
-        async with self._turn:
+        async with Turn(self):
             return await self._tell()
 
     async def _tell(self) -> int:
@@ -242,7 +241,7 @@ class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
 
     async def seek(self, cookie: int, whence: int = os.SEEK_SET, /) -> int:
         """Move to a position that tell() gave, to 0, or with SEEK_END and 0 to the end."""
-        async with self._turn:
+        async with Turn(self):
             self._check_seekable()
             if whence == os.SEEK_CUR:
                 if cookie != 0:
@@ -304,7 +303,7 @@ class TextFile(TextMemory, FileMethods[str]):  # type: ignore[misc]
 
     async def truncate(self, size: int | None = None, /) -> int:
         """Make the file `size` bytes long; see BinaryFile.truncate()."""
-        async with self._turn:
+        async with Turn(self):
             await self._flush()
             return await self.buffer.truncate(size)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
+from plait.net import streams  # noqa: F401, from here on asyncio's streams are compiled on our loops
 from plait.net.files import send_file
 from plait.net.listener import Listener
 from plait.net.sending import Network
@@ -184,6 +185,10 @@ class NetFactories(Base):
     async def create_server(self, *args: Any, start_serving: bool = True, **options: Any) -> asyncio.Server:
         """As asyncio's. Cancelled, or refused while it begins to listen, it leaves no socket behind that listens for nobody."""
         server: asyncio.Server = await super().create_server(*args, start_serving=False, **options)
+        if not server.sockets:  # up to Python 3.11 asyncio gives such a server
+            raise OSError(
+                "create_server() could not make a socket: no descriptor is left, or the addresses are of a family that is missing here"
+            )
         return await begun(server) if start_serving else server
 
     async def create_unix_server(self, *args: Any, start_serving: bool = True, **options: Any) -> asyncio.Server:

@@ -1,4 +1,5 @@
 from plait.engine.contract cimport Operation
+from plait.net.reader cimport StreamReader
 from plait.engine.record cimport plait_record
 from plait.net.sending cimport Sender
 
@@ -9,6 +10,7 @@ cdef class Receiving(Operation):
 cdef class Receiver(Sender):
     cdef object on_data                 # protocol.data_received, or protocol.buffer_updated
     cdef object on_buffer               # protocol.get_buffer of a BufferedProtocol, else None
+    cdef StreamReader reader            # that gets what the protocol would be told, or None
     cdef object context                 # contextvars.Context of all callbacks
     cdef Receiving receiving            # the receive that the engine holds, or None
     cdef list kept                      # received while reading was paused, or None

@@ -16,6 +16,7 @@ import cython
 from cython.cimports.cpython.contextvars import PyContext_Enter, PyContext_Exit
 from cython.cimports.cpython.ref import Py_DECREF, PyObject
 from cython.cimports.libc.string import memset
+from cython.cimports.plait.core.cpython import plait_is_shared
 from cython.cimports.plait.engine.contract import Operation
 from cython.cimports.plait.engine.record import (
     PLAIT_BY_KERNEL,
@@ -54,9 +55,10 @@ from cython.cimports.plait.net.linux import (
     recvmsg,
     resize_bytes,
 )
+from cython.cimports.plait.net.reader import StreamReader
 from cython.cimports.plait.net.sending import Sender
 
-from plait.standard import feed_buffered_protocol
+from plait.standard import feed_buffered_protocol, stream_reader_of
 
 # From here on FIONREAD (80 ns) is cheaper than copying out of the hot buffer.
 BULK_MIN = cython.declare(cython.Py_ssize_t, 32 * 1024)
@@ -117,6 +119,8 @@ class Receiver(Sender):
         else:
             self.on_buffer = None
             self.on_data = getattr(protocol, "data_received", None)  # one that never reads needs none
+        reader = stream_reader_of(protocol)
+        self.reader = reader if type(reader) is StreamReader else None
         if self.on_buffer is not None and self.receiving is not None:
             self.end_receiving()
         return 0
@@ -452,7 +456,12 @@ class Receiver(Sender):
 
     def deliver(self, data):
         try:
-            self.on_data(data)
+            if self.reader is None:
+                self.on_data(data)
+            elif plait_is_shared(cython.cast(cython.p_void, self.reader)):
+                self.reader.feed(data)
+            else:
+                self.reader = None  # nobody reads any more: what comes is dropped, as asyncio does
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:

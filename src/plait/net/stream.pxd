@@ -1,4 +1,5 @@
 from plait.core.ready cimport Runnable
+from plait.engine.record cimport plait_record
 from plait.net.addresses cimport Address
 from plait.net.receiving cimport Receiver
 from plait.net.sending cimport Network
@@ -18,6 +19,7 @@ cdef class Stream(Receiver):
     cdef bint start_due, lost_due       # why it stands in the ready ring, too
     cdef bint lost                      # the descriptor is given back
 
+    cdef int introduce(self, plait_record* record) except -1
     cdef int open(self, Network network, int fd, object protocol, object server, object context) except -1
     cdef int start(self) except -1
     cdef int started(self) except -1

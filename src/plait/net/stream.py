@@ -100,15 +100,19 @@ class Stream(Receiver):
 
     def identify(self, record):
         if self.actor == 0 or not plait_record_knows(record, self.actor):
-            self.actor = recorder_of(record).protocol_actor(
-                self.actor,
-                self.fd,
-                self.protocol,
-                self.server is not None,
-                self.get_extra_info("peername"),
-                self.get_extra_info("sockname"),
-            )
+            self.introduce(record)
         return self.actor
+
+    def introduce(self, record):
+        self.actor = recorder_of(record).protocol_actor(
+            self.actor,
+            self.fd,
+            self.protocol,
+            self.server is not None,
+            self.get_extra_info("peername"),
+            self.get_extra_info("sockname"),
+        )
+        return 0
 
     def start(self):
         """Tell the protocol of its connection, then watch the descriptor."""
@@ -240,6 +244,7 @@ class Stream(Receiver):
             close(self.fd)
         self.protocol = None
         self.on_data = None
+        self.reader = None
         self.on_buffer = None
         for waiter in (self.on_empty, self.on_writable):
             if waiter is not None and not waiter.done():
@@ -262,6 +267,8 @@ class Stream(Receiver):
     def set_protocol(self, protocol):
         self.loop.check_thread()
         self.told(protocol)
+        if self.loop.record != cython.NULL and self.actor != 0:
+            self.introduce(self.loop.record)
 
     def get_protocol(self):
         return self.protocol

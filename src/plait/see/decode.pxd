@@ -19,6 +19,7 @@ cdef class Decoder:
     cdef readonly long long first_ns, last_ns
     cdef dict index_of, source_of, callbacks, lines, waits
     cdef list starts, parents
+    cdef dict wait_fors
     cdef Known* known
     cdef Py_ssize_t known_room
     cdef unsigned long long next_position
@@ -32,4 +33,5 @@ cdef class Decoder:
     cdef int slice(self, plait_event* event, unsigned long long number) except -1
     cdef Py_ssize_t index_of_slice(self, unsigned long long number)
     cdef int learn_wait(self, plait_event* event, Py_ssize_t index, Py_ssize_t waker, unsigned int actor) except -1
+    cdef bint is_wait_for(self, unsigned int code)
     cdef int line_of(self, unsigned int code, unsigned int at) except? -1

@@ -76,6 +76,7 @@ class Decoder:
         self.actors, self.sources, self.marks, self.gaps, self.pending = [], [], [], [], []
         self.index_of, self.source_of, self.callbacks, self.lines, self.waits = {}, {}, {}, {}, {}
         self.starts, self.parents = [], []
+        self.wait_fors = {}
         self.first_ns = self.last_ns = 0
         self.columns = {name: array(code) for name, code in COLUMNS.items()}
         self.new_actor(Actor(ActorKind.LOOP, "loop"), LOOP, 0)
@@ -189,9 +190,13 @@ class Decoder:
             self.actors[index].name = text
         self.index_of[event.actor] = index
         if kind == PROTOCOL:
-            if self.known[index].source < 0:
+            if self.known[index].source < 0 or self.known[index].code != code:  # or another protocol took it over
                 self.known[index].source = len(self.sources)
                 self.sources.append(Source(event.duration, code, text))
+            if self.known[index].code != code:
+                self.known[index].code = code
+                met = self.actor_of(kind, code, event.duration, text)
+                self.actors[index].name, self.actors[index].function = met.name, met.function
             self.source_of[event.actor] = self.known[index].source
         return 0
 
@@ -245,7 +250,7 @@ class Decoder:
         self.learn_wait(event, index, waker, actor)
         known.begun = True
         known.site = event.site
-        known.awaited = event.flags >> 3 & 3
+        known.awaited = event.flags >> 3 & 7
         known.outcome = self.outcome[index]
         known.end_ns = start + duration
         if known.end_ns > self.last_ns:
@@ -304,6 +309,14 @@ class Decoder:
             return 0
         elif known.kind == CALLBACK and source < 0:
             site = known.code << 16
+        if known.kind == TASK and waker >= 0 and self.is_wait_for(site >> 16):
+            # Up to 3.11 it waits for a task of its own, whose last wait is what the caller waited for.
+            if self.known[self.actor[waker]].kind == CALLBACK and self.waker[waker] >= 0:
+                waker = self.waker[waker]
+            if self.known[self.actor[waker]].kind == TASK and self.wait_target[waker] >= 0:
+                self.wait_kind[index] = self.wait_kind[waker]
+                self.wait_target[index] = self.wait_target[waker]
+                return 0
         key = (site >> 16, known.awaited if known.kind == TASK else 0, cause, source)
         answer = self.waits.get(key)
         if answer is None:
@@ -313,6 +326,13 @@ class Decoder:
         self.wait_kind[index] = kind
         self.wait_target[index] = target
         return 0
+
+    def is_wait_for(self, code):
+        found = self.wait_fors.get(code)
+        if found is None:
+            known = self.codes.get(code, {})
+            found = self.wait_fors[code] = known.get("q") == "wait_for" and known.get("m") == "asyncio.tasks"
+        return found
 
     def line_of(self, code, at):
         """The line of a code unit, which is counted from 1."""

@@ -12,7 +12,7 @@ __all__ = ["Waits"]
 # Causes, as plait.see.decode has them: plait.see.model.WakerKind and two more.
 BY_TIMER, BY_THREAD, BY_SIGNAL, BY_TASK, BY_END = 3, 4, 5, 6, 7
 # What is awaited, as engine/record.h has it.
-A_TASK, A_GROUP = 2, 3
+A_TASK, A_GROUP, AN_OPERATION = 2, 3, 4
 
 # The first part of a module's name, and what its waits are called.
 DATABASES = {
@@ -92,6 +92,7 @@ WAITERS = {
     "asyncio.threads.to_thread": (WaitKind.THREAD, "to_thread"),
     "asyncio.base_events.BaseEventLoop.getaddrinfo": (WaitKind.DNS, "getaddrinfo"),
     "asyncio.base_events.BaseEventLoop.getnameinfo": (WaitKind.DNS, "getnameinfo"),
+    "plait.system.names": (WaitKind.DNS, "getaddrinfo"),
     "plait.system.processes.ProcessFactories._reap": (WaitKind.PROCESS, "process"),
     "plait.standard.SubprocessTransport.exit": (WaitKind.PROCESS, "process"),
 }
@@ -134,6 +135,9 @@ class Waits:
             return self._target(WaitKind.TIMER, "timer")
         if awaited in (A_TASK, A_GROUP):
             return self._target(WaitKind.TASK, "gather" if awaited == A_GROUP else "task")
+        inner = function.rpartition("<locals>.")[2]
+        if awaited == AN_OPERATION:
+            return self._target(WaitKind.FILE, f"file in {inner}" if inner else "file")
         what = None if source is None else self._what(source)
         if module in LOCKS:
             if what is not None:
@@ -160,7 +164,6 @@ class Waits:
             return self._target(WaitKind.TASK, "task")
         if module in PLUMBING:
             return self._target(*PLUMBING[module])
-        inner = function.rpartition("<locals>.")[2]
         return self._target(WaitKind.FUTURE, f"future in {inner}" if inner else "future")
 
     def _target(self, kind: WaitKind, text: str, fd: int = -1) -> tuple[int, int]:

@@ -89,10 +89,11 @@ class Summary:
     tasks: int
     slices: Histogram
     delays: Histogram
-    waits: tuple[KindWaits, ...]  # the longest in sum first
+    waits: tuple[KindWaits, ...]  # of tasks; the longest in sum first
     top: tuple[Top, ...]  # the busiest first
     blocked: tuple[int, ...]  # indexes of the slices of at least `blocked_ns`, the longest first
     blocked_ns: int
+    waited: array[int]  # see waited()
 
 
 def group_name(actor: Actor) -> str:
@@ -101,7 +102,10 @@ def group_name(actor: Actor) -> str:
 
 
 def waited(recording: Recording) -> array[int]:
-    """For each slice, how long its actor waited before it until it was ready; -1 for one that was ready at once or is the first."""
+    """For each slice, how long its actor waited before it until it was ready; -1 for one that was ready at once.
+
+    A wait that had begun before the recording counts from the recording's start.
+    """
     slices = recording.slices
     ends: dict[int, int] = {}
     result = array("q", [-1]) * len(slices)
@@ -109,9 +113,8 @@ def waited(recording: Recording) -> array[int]:
         zip(slices.actor, slices.start_ns, slices.duration_ns, slices.wait_kind, slices.delay_ns, strict=True)
     ):
         if kind:
-            since = ends.get(actor)
-            if since is not None:
-                result[index] = max(0, start - max(delay, 0) - since)
+            since = ends.get(actor) or max(recording.start_ns, recording.actors[actor].created_ns)
+            result[index] = max(0, start - max(delay, 0) - since)
         ends[actor] = start + duration
     return result
 
@@ -136,6 +139,7 @@ def summarize(recording: Recording, blocked_ns: int = BLOCKED_NS) -> Summary:
         top=top_groups(recording, waits),
         blocked=tuple(sorted(blocked, key=lambda index: -slices.duration_ns[index])),
         blocked_ns=blocked_ns,
+        waited=waits,
     )
 
 
@@ -157,14 +161,18 @@ def waits_by_kind(recording: Recording, waits: array[int]) -> tuple[KindWaits, .
     slices = recording.slices
     durations: dict[int, list[int]] = {}
     targets: dict[tuple[int, int], list[int]] = {}
-    for kind, target, wait in zip(slices.wait_kind, slices.wait_target, waits, strict=True):
-        if wait < 0:
+    # A protocol that listens for what a client may send some day is not work that is held up.
+    is_task = bytearray(actor.kind == ActorKind.TASK for actor in recording.actors)
+    for actor, kind, target, wait in zip(slices.actor, slices.wait_kind, slices.wait_target, waits, strict=True):
+        if wait < 0 or not is_task[actor]:
             continue
         durations.setdefault(kind, []).append(wait)
         entry = targets.setdefault((kind, target), [0, 0])
         entry[0] += 1
         entry[1] += wait
     for pending in recording.pending:
+        if not is_task[pending.actor]:
+            continue
         durations.setdefault(pending.kind, []).append(recording.end_ns - pending.since_ns)
     named: dict[int, list[tuple[str, int, int]]] = {}
     for (kind, target), (count, total) in targets.items():

@@ -26,12 +26,12 @@ THICK = "▁▂▃▄▅▆▇█"
 RUNS = "█"
 READY = "░"
 LOST = "\N{BOX DRAWINGS LIGHT DIAGONAL UPPER RIGHT TO LOWER LEFT}"
-# More groups or rows than these are said in numbers only.
+# Of so many lanes at most so many are of callbacks and protocols; the rest is said in numbers only.
 LANES_MAX = 16
-ROWS_EACH = 3
+OTHERS_MAX = 3
 
 
-@dataclass
+@dataclass(eq=False)
 class Lane:
     """What stands in a row: slices in order of time."""
 
@@ -76,7 +76,7 @@ def picture(recording: Recording, width: int, blocked_ns: int = BLOCKED_NS) -> R
         f"the thread {summary.busy_ns / known:.0%} busy",
     )
     parts: list[RenderableType] = [head, Text(), weave(recording, width, blocked_ns=blocked_ns), Text()]
-    parts += [legend(recording, width), Text(), summary_table(summary)]
+    parts += [legend([recording], width), Text(), summary_table(summary)]
     found = find(recording, summary)
     if found:
         parts += [Text(), *(finding_lines(finding) for finding in found[:8])]
@@ -92,8 +92,13 @@ def weave(
     end_ns: int | None = None,
     blocked_ns: int = BLOCKED_NS,
     lanes_max: int = LANES_MAX,
+    others_max: int = OTHERS_MAX,
+    thread: bool = True,
 ) -> Text:
-    """The thread's lane and those of its tasks, between two times of the recording, in lines of `width` cells."""
+    """The thread's lane and those of its tasks, between two times of the recording, in lines of `width` cells.
+
+    Without the thread's lane, what ran may overlap.
+    """
     start = recording.start_ns if start_ns is None else start_ns
     end = recording.end_ns if end_ns is None else end_ns
     window = Window(start, max(end, start + 1), max(10, width - NAME_WIDTH - 1))
@@ -101,15 +106,15 @@ def weave(
     low = max(0, bisect_left(slices.start_ns, start) - 1)
     high = bisect_right(slices.start_ns, end)
     lines = [name_cell("time", "dim").append(ruler(window, recording.start_ns))]
-    thread = thread_cells(recording, window, range(low, high), blocked_ns)
-    lines += [name_cell(name, "bold").append(row) for name, row in zip(("", recording.thread), thread, strict=True)]
-    lanes, left_out = choose_lanes(recording, [*range(low, high), *next_slices(recording, high)], lanes_max)
+    if thread:
+        cells = thread_cells(recording, window, range(low, high), blocked_ns)
+        lines += [name_cell(name, "bold").append(row) for name, row in zip(("", recording.thread), cells, strict=True)]
+    lanes, left_out = choose_lanes(recording, [*range(low, high), *next_slices(recording, high)], lanes_max, others_max)
     for lane in lanes:
-        cells = lane_cells(recording, window, lane, blocked_ns)
         name = name_cell(lane.name, f"bold {shade(lane.colour)}" if lane.colour else "bold")
-        lines.append(name.append(cells))
+        lines.append(name.append(lane_cells(recording, window, lane, blocked_ns)))
     if left_out:
-        lines.append(Text(f"{'':{NAME_WIDTH}} and {left_out:,} tasks more", "dim"))
+        lines.append(Text(f"{'':{NAME_WIDTH}} and {left_out:,} more", "dim"))
     return Text("\n").join(lines)
 
 
@@ -123,8 +128,7 @@ def next_slices(recording: Recording, after: int) -> list[int]:
 
 
 def name_cell(name: str, style: str) -> Text:
-    if len(name) > NAME_WIDTH:
-        name = name[: NAME_WIDTH - 1] + "…"
+    name = shortened(name, NAME_WIDTH)
     return Text.assemble((f"{name:{NAME_WIDTH}}", style), " ")
 
 
@@ -190,33 +194,37 @@ def slice_style(recording: Recording, index: int, blocked_ns: int) -> str:
     return shade(colours.actor_colour(recording.actors[recording.slices.actor[index]]))
 
 
-def choose_lanes(recording: Recording, indexes: Iterable[int], lanes_max: int) -> tuple[list[Lane], int]:
-    """The lanes of the busiest functions: each task its own where they are few, else some that show how they follow each other."""
-    groups: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+def choose_lanes(
+    recording: Recording, indexes: Iterable[int], lanes_max: int, others_max: int
+) -> tuple[list[Lane], int]:
+    """The lanes of the busiest functions, each as many as it needs or gets, and how many actors have none."""
+    groups: dict[tuple[bool, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     slices = recording.slices
     for index in indexes:
         actor = slices.actor[index]
         if recording.actors[actor].kind != ActorKind.LOOP:
-            groups[group_name(recording.actors[actor])][actor].append(index)
+            groups[group_of(recording, actor)][actor].append(index)
     for pending in recording.pending:
-        groups[group_name(recording.actors[pending.actor])].setdefault(pending.actor, [])
-    every = max(1, min(ROWS_EACH, lanes_max // max(1, len(groups))))
-    if sum(map(len, groups.values())) <= lanes_max:
-        every = lanes_max
+        groups[group_of(recording, pending.actor)].setdefault(pending.actor, [])
+    by_size = sorted(groups, key=lambda group: -sum(map(len, groups[group].values())))
+    others = [group for group in by_size if group[0]][:others_max]
+    kept = {*others, *[group for group in by_size if not group[0]][: lanes_max - len(others)]}
+    packed = {group: pack(recording, actors) for group, actors in groups.items() if group in kept}
+    # As many rows for each as all fit.
+    every = lanes_max
+    while every > 1 and sum(1 if other else min(every, len(rows)) for (other, _), rows in packed.items()) > lanes_max:
+        every -= 1
     lanes: list[Lane] = []
-    shown = 0
-    order = sorted(groups, key=lambda name: -sum(map(len, groups[name].values())))
-    kept = set(order[:lanes_max])
-    for name, actors in groups.items():
-        if name not in kept:
-            continue
-        rows = pack(recording, actors)
-        for row in rows[:every]:
-            if len(lanes) == lanes_max:
-                break
-            lanes.append(row)
-            shown += len(row.actors)
-    return lanes, sum(map(len, groups.values())) - shown
+    for group, rows in sorted(packed.items(), key=lambda item: item[0][0]):
+        fullest = sorted(rows, key=lambda row: -len(row.indexes))[: 1 if group[0] else every]
+        lanes += [row for row in rows if row in fullest]
+    return lanes, sum(map(len, groups.values())) - sum(len(lane.actors) for lane in lanes)
+
+
+def group_of(recording: Recording, actor: int) -> tuple[bool, str]:
+    """What lanes are grouped by; callbacks and protocols come after the tasks."""
+    described = recording.actors[actor]
+    return described.kind != ActorKind.TASK, group_name(described)
 
 
 def pack(recording: Recording, actors: dict[int, list[int]]) -> list[Lane]:
@@ -253,10 +261,12 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
     for index in lane.indexes:
         actor, start = slices.actor[index], slices.start_ns[index]
         duration, kind = slices.duration_ns[index], WaitKind(slices.wait_kind[index])
-        since = ends.get(actor, recording.actors[actor].created_ns or start)
-        ready = max(since, start - max(0, slices.delay_ns[index])) if kind else since
+        created = recording.actors[actor].created_ns
+        since = ends.get(actor) or (max(recording.start_ns, created) if kind or created else start)
+        ready = max(since, start - max(0, slices.delay_ns[index]))
         style = colours.KINDS[kind]
-        fill(since, ready, style.sign, shade(style.colour))
+        if kind:
+            fill(since, ready, style.sign, shade(style.colour))
         if start - ready > window.cell_ns / 2:
             fill(ready, start, READY, shade(colours.READY))
         ends[actor] = start + duration
@@ -275,12 +285,14 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
     return text
 
 
-def legend(recording: Recording, width: int) -> Text:
+def legend(recordings: Iterable[Recording], width: int) -> Text:
     """What the signs mean; only kinds that occur."""
-    used = sorted({*recording.slices.wait_kind, *(pending.kind for pending in recording.pending)} - {WaitKind.NONE})
+    used: set[int] = set()
+    for recording in recordings:
+        used |= {*recording.slices.wait_kind, *(pending.kind for pending in recording.pending)}
     entries = [Text.assemble((RUNS, shade(colours.TASKS[5])), " runs"), Text.assemble((READY * 2, "dim"), " ready")]
     entries.append(Text.assemble((RUNS, f"bold {shade(colours.BLOCKED)}"), " blocks"))
-    for kind in used:
+    for kind in sorted(used - {WaitKind.NONE}):
         style = colours.KINDS[WaitKind(kind)]
         entries.append(Text.assemble((style.sign * 2, shade(style.colour)), f" {style.label}"))
     lines = [Text()]

@@ -33,6 +33,7 @@ class SystemFactories(ProcessFactories, PipeFactories, FileFactories, SignalFact
 
     def _end_run(self) -> None:
         self._signals_end()
+        self._files.end_run()
 
     def _system_close(self) -> None:
         loops.discard(self)

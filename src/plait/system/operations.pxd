@@ -12,6 +12,9 @@ cdef enum Place:
     ON_RING
     WITH_WORKERS
 
+cdef class FileOperation
+cdef class CloseOperation
+
 cdef class Files(Runnable):
     cdef readonly Scheduler loop
     cdef readonly unsigned int in_flight        # operations that the kernel or a worker has
@@ -19,10 +22,17 @@ cdef class Files(Runnable):
     cdef readonly Pool pool                     # None until it is needed
     cdef readonly bint closed
     cdef readonly unsigned long long on_ring, by_workers, at_once    # how many were served in which way
+    cdef list left                              # what the ring had when the loop last stopped
+    cdef int left_thread                        # whose ring that was
+    cdef int give_up_left(self) except -1
+    cdef dict lingering                         # by descriptor: None for each abandoned operation that a worker has, then closes
     cdef Py_ssize_t calls_left, bytes_left      # what may still be read from the page cache in this turn without a submission
     cdef unsigned int misses, pause             # reads in a row that were not cached; how many are not tried now
     cdef OperationFuture start(self, FileOperation operation)
     cdef OperationFuture path_call(self, unsigned char opcode, int fd, object first, int second_fd, object second, unsigned int flags)
+    cdef OperationFuture close_later(self, CloseOperation operation, int fd)
+    cdef int linger(self, int fd) except -1
+    cdef int lingered(self, int fd) except -1
     cdef OperationFuture done(self, object value)
     cdef int launch(self, FileOperation operation) except -1
     cdef int launch_waiting(self) except -1
@@ -32,6 +42,7 @@ cdef class FileOperation(Job):
     cdef Files files
     cdef OperationFuture future                 # who waits; None when nobody does any more
     cdef Place place
+    cdef bint lingers                           # abandoned while a worker had it: Files.lingering has it
     cdef int begin(self, Files files, unsigned char opcode, int fd) except -1
     cdef object value(self, int result)
     cdef object error(self, int code)

@@ -15,8 +15,9 @@ import cython
 from cython.cimports.cpython.ref import Py_XDECREF
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.plait.core.futures import OperationFuture
-from cython.cimports.plait.engine.contract import Engine
+from cython.cimports.plait.engine.contract import Engine, Operation
 from cython.cimports.plait.engine.kernel import close
+from cython.cimports.plait.engine.slots import OPERATION
 from cython.cimports.plait.engine.uring import UringEngine, io_uring_sqe
 from cython.cimports.plait.net.linux import (
     Buffer,
@@ -83,6 +84,7 @@ PAUSE_MAX = cython.declare(cython.uint, 64)
 PARTS_MAX = cython.declare(cython.Py_ssize_t, 1024)  # IOV_MAX
 XATTR_SIZE_FIRST = cython.declare(cython.Py_ssize_t, 256)
 XATTR_SIZE_MAX = cython.declare(cython.Py_ssize_t, 64 * 1024)
+MOVED = "the loop was moved to another thread while this operation was in flight, so that its end cannot be known"
 EMPTY = cython.declare(bytes, b"")
 strerror = cython.declare(object, os.strerror)
 stat_result = cython.declare(object, os.stat_result)
@@ -95,6 +97,7 @@ class Files(Runnable):
     def __cinit__(self, loop: Scheduler):
         self.loop = loop
         self.waiting = deque()
+        self.left = []
         self.calls_left = CACHED_CALLS_MAX
         self.bytes_left = CACHED_BYTES_MAX
 
@@ -102,7 +105,42 @@ class Files(Runnable):
 
     def begin_run(self):
         """The engine is open: what was asked for before can begin."""
+        if self.left:
+            self.give_up_left()
         self.launch_waiting()
+
+    def end_run(self):
+        """Note what the ring still has. If the loop runs in another thread next, nobody can ask this ring any more."""
+        engine: Engine = self.loop.engine
+        if self.in_flight == 0 or type(engine) is not UringEngine:
+            return
+        ring: UringEngine = cython.cast(UringEngine, engine)
+        slot: cython.uint
+        self.left_thread = ring.thread
+        for slot in range(ring.slots.size):
+            if ring.slots.table[slot].kind == OPERATION:
+                operation = cython.cast(Operation, ring.slots.table[slot].owner)
+                if isinstance(operation, FileOperation):
+                    self.left.append(operation)
+
+    def give_up_left(self):
+        """Operations that a ring in another thread has fail, as their end will not be heard. Their memory stays lent for ever."""
+        engine: Engine = self.loop.engine
+        operation: FileOperation
+        left: list = self.left
+        self.left = []
+        if type(engine) is UringEngine and cython.cast(UringEngine, engine).thread == self.left_thread:
+            return 0
+        for operation in left:
+            if operation.place != ON_RING:
+                continue
+            self.in_flight -= 1
+            operation.place = NOWHERE
+            future = operation.future
+            if future is not None:
+                operation.end(future)
+                future.finish_failed(OSError(errno.ECANCELED, MOVED))
+        return 0
 
     def close(self):
         """The loop closes. Nobody is told any more, opened files are closed, what is queued to be written or closed is carried out."""
@@ -110,6 +148,8 @@ class Files(Runnable):
         self.closed = True
         if self.pool is not None:
             self.pool.close()
+        for closes in (self.lingering or {}).values():
+            self.waiting.extend(filter(None, closes))
         while self.waiting:
             operation = self.waiting.popleft()
             operation.place = NOWHERE
@@ -124,6 +164,7 @@ class Files(Runnable):
         self.pool = None
         self.in_flight = 0
         self.waiting.clear()
+        self.lingering = None
 
     def run(self):
         """At the end of a turn that read from the page cache on the spot."""
@@ -226,7 +267,35 @@ class Files(Runnable):
     def close_fd(self, fd: cython.int):
         operation: CloseOperation = CloseOperation.__new__(CloseOperation)
         operation.begin(self, IORING_OP_CLOSE, fd)
+        if self.lingering is not None and fd in self.lingering:
+            return self.close_later(operation, fd)
         return self.start(operation)
+
+    def close_later(self, operation, fd):
+        """A worker has an abandoned operation on it, which must not meet another file under the number."""
+        future: OperationFuture = OperationFuture.__new__(OperationFuture)
+        future.setup(self.loop)
+        future.operation = operation
+        operation.future = future
+        operation.place = WAITING
+        self.lingering[fd].append(operation)
+        return future
+
+    def linger(self, fd):
+        """An operation that nobody waits for any more is still with a worker."""
+        if self.lingering is None:
+            self.lingering = {}
+        self.lingering.setdefault(fd, []).append(None)
+        return 0
+
+    def lingered(self, fd):
+        """It has come to its end: closes that waited for the last of them follow."""
+        waiting: list = self.lingering[fd]
+        waiting.remove(None)
+        if None not in waiting:
+            del self.lingering[fd]
+            self.waiting.extend(waiting)
+        return 0
 
     def pread(self, fd: cython.int, size: cython.Py_ssize_t, offset: cython.longlong):
         if size < 0:
@@ -363,7 +432,7 @@ class Files(Runnable):
     def getxattr(self, path, name):
         audit("os.getxattr", path, name)
         operation: GetXattrOperation = GetXattrOperation.__new__(GetXattrOperation)
-        operation.begin(self, PLAIT_OP_GETXATTR, 0)
+        operation.begin(self, PLAIT_OP_GETXATTR, -1)
         operation.attribute(path, name)
         operation.size = XATTR_SIZE_FIRST
         return operation.go()
@@ -371,7 +440,7 @@ class Files(Runnable):
     def setxattr(self, path, name, value, flags: cython.int):
         audit("os.setxattr", path, name, value, flags)
         operation: SetXattrOperation = SetXattrOperation.__new__(SetXattrOperation)
-        operation.begin(self, PLAIT_OP_SETXATTR, 0)
+        operation.begin(self, PLAIT_OP_SETXATTR, -1)
         operation.attribute(path, name)
         PyObject_GetBuffer(value, cython.address(operation.view), PyBUF_SIMPLE)
         operation.held = True
@@ -426,6 +495,9 @@ class FileOperation(Job):
         future = self.future
         files.in_flight -= 1
         self.place = NOWHERE
+        if self.lingers:
+            self.lingers = False
+            files.lingered(self.request.entry.fd)
         if result == -errno.EINTR and future is not None and not files.closed:
             return self.again()  # a signal came between; as with os functions, nobody hears of it
         try:
@@ -475,8 +547,12 @@ class FileOperation(Job):
         self.future = None
         if self.place == ON_RING and self.engine is not None:
             cython.cast(UringEngine, self.engine).cancel(self)
-        elif self.place == WITH_WORKERS and self.files.pool.withdraw(self):
-            self.complete(-errno.ECANCELED, 0)
+        elif self.place == WITH_WORKERS:
+            if self.files.pool.withdraw(self):
+                self.complete(-errno.ECANCELED, 0)
+            elif self.request.entry.fd >= 0:
+                self.lingers = True
+                self.files.linger(self.request.entry.fd)
         return 0
 
 

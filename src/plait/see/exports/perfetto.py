@@ -126,9 +126,9 @@ class Writer:
             self.track(TASK_TRACKS + index, group, title(recording, index), index)
 
     def track(self, track: int, parent: int, name: str, rank: int) -> None:
-        self.packet(
-            block(DESCRIPTOR, whole(1, track) + text(2, name) + whole(5, parent) + whole(11, 3) + whole(12, rank))
-        )
+        # Children by rank (3), and never merged with others of their name (2): two tasks may have the same.
+        order = whole(11, 3) + whole(12, rank) + whole(15, 2)
+        self.packet(block(DESCRIPTOR, whole(1, track) + text(2, name) + whole(5, parent) + order))
 
     def annotations(self, index: int) -> bytes:
         columns = self.recording.slices

@@ -25,7 +25,7 @@ def steps(recording: Recording) -> Iterator[Step]:
     for index, (actor, start, duration, kind, delay) in enumerate(
         zip(slices.actor, slices.start_ns, slices.duration_ns, slices.wait_kind, slices.delay_ns, strict=True)
     ):
-        since = ends.get(actor, -1)
+        since = ends.get(actor) or max(recording.start_ns, recording.actors[actor].created_ns)
         ready = max(since, start - max(delay, 0))
         if not kind or ready <= since:
             since = -1

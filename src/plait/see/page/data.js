@@ -53,7 +53,7 @@ class Recording {
   }
 
   times() {
-    const { start: distances, duration, actor, actor_created: created } = this.columns;
+    const { start: distances, duration, actor, actor_created: created, wait_kind: kind } = this.columns;
     const start = new Float64Array(this.count);
     const end = new Float64Array(this.count);
     const previousEnd = new Float64Array(this.count);
@@ -67,8 +67,8 @@ class Recording {
       const a = actor[i];
       const p = last[a];
       before[i] = p;
-      // A first slice has waited since its task was made, if we saw that.
-      previousEnd[i] = p !== NONE ? end[p] : created[a] ? Math.min(created[a] - 1, time) : time;
+      // A first slice has waited since its task was made; one that was there before the recording, since that began.
+      previousEnd[i] = p !== NONE ? end[p] : created[a] ? Math.min(created[a] - 1, time) : kind[i] ? 0 : time;
       last[a] = i;
     }
     return { start, end, previousEnd, before };
@@ -85,7 +85,6 @@ class Recording {
 
   // When it became ready: from then on it waited for the thread only.
   readyAt(i) {
-    if (!this.columns.wait_kind[i]) return this.previousEnd[i];
     return Math.max(this.previousEnd[i], this.start[i] - Math.max(0, this.columns.delay[i] - 1));
   }
 

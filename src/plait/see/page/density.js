@@ -84,7 +84,8 @@ class Density {
         const i = order.ids[p];
         if (recording.previousEnd[i] >= to) break;
         const ready = recording.readyAt(i);
-        add(recording.columns.wait_kind[i], recording.previousEnd[i], ready);
+        const kind = recording.columns.wait_kind[i];
+        if (kind) add(kind, recording.previousEnd[i], ready);
         add(0, ready, recording.start[i]);
         add(this.kinds, recording.start[i], recording.end[i]);
       }

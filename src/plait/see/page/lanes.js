@@ -5,6 +5,8 @@
 const ROWS_EACH = 16;
 // A group with more rows than this is folded at first: one lane that shows how many of its tasks wait for what.
 const ROWS_UNFOLDED = 16;
+// Groups of more rows show those that have a task in view.
+const ROWS_ALWAYS = 6;
 
 const HEIGHTS = { head: 26, lane: 22, folded: 58 };
 
@@ -97,14 +99,14 @@ class Lanes {
     }
     for (let i = 0; i < recording.count; i++) {
       const a = actor[i];
-      if (!counts[a]++) first[a] = Math.min(first[a], recording.start[i]);
+      if (!counts[a]++) first[a] = Math.min(recording.previousEnd[i], recording.start[i]);
       last[a] = Math.max(last[a], recording.end[i]);
     }
     return { first, last, counts };
   }
 
-  // What stands where, from top to bottom, after groups were folded or unfolded.
-  arrange() {
+  // What stands where, from top to bottom. Of a large group only rows that have a task between the two times.
+  arrange(early = 0, late = Infinity) {
     this.shown = [];
     let y = 0;
     const add = (item, height) => { this.shown.push({ ...item, y, height }); y += height; };
@@ -117,7 +119,8 @@ class Lanes {
       }
       if (group.folded) { add({ type: "folded", group }, HEIGHTS.folded); continue; }
       add({ type: "head", group }, HEIGHTS.head);
-      for (const row of group.rows) add({ type: "lane", group, row }, HEIGHTS.lane);
+      const all = group.rows.length <= ROWS_ALWAYS;
+      for (const row of group.rows) if (all || this.livesIn(row, early, late)) add({ type: "lane", group, row }, HEIGHTS.lane);
     }
     this.height = y;
     this.place = new Int32Array(this.rows.length).fill(NONE);
@@ -127,10 +130,16 @@ class Lanes {
     });
   }
 
+  livesIn({ actors }, early, late) {
+    const { first, last } = this.lives;
+    const k = firstAlive(actors, last, early);
+    return k < actors.length && first[actors[k]] < late;
+  }
+
   // The shown lane of an actor: its own, or the one of its folded group.
   itemOf(a) {
     const row = this.rowOf[a];
-    return row === NONE ? null : this.shown[this.place[row]];
+    return row === NONE || this.place[row] === NONE ? null : this.shown[this.place[row]];
   }
 
   // The shown item at a height.
@@ -152,6 +161,17 @@ class Lanes {
     return item.alone && recording.functionName(a) && name !== recording.functionName(a)
       ? `${name} · ${recording.functionName(a)}` : name;
   }
+}
+
+// The place of the first of a row's actors that lives on after a time.
+function firstAlive(actors, last, time) {
+  let low = 0;
+  let high = actors.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (last[actors[middle]] > time) high = middle; else low = middle + 1;
+  }
+  return low;
 }
 
 // The lowest row that is free when a task begins; returns the row of each.

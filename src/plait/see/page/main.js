@@ -174,7 +174,7 @@ class App {
     const ready = r.readyAt(slice);
     if (!kind) return null;
     return [r.name(r.actorOf(slice)), `waits for ${r.target(slice) || this.painter.kinds[kind].label}`,
-      r.before[slice] === NONE ? "" : `${this.painter.kinds[kind].label}, ${showTime(ready - r.previousEnd[slice])}`];
+      r.before[slice] === NONE && r.created(r.actorOf(slice)) < 0 ? "since before the recording" : `${this.painter.kinds[kind].label}, ${showTime(ready - r.previousEnd[slice])}`];
   }
 
   choose(slice) {
@@ -195,6 +195,8 @@ class App {
     let [from, to] = this.gliding?.target ?? [view.from, view.to];
     if (end - start < (to - from) / 2000) { const width = Math.max(SHORTEST_VIEW, (end - start) * 60); from = start - width * 0.4; to = from + width; }
     else if (start < from || end > to) { const width = Math.max(to - from, (end - start) * 1.4); from = (start + end - width) / 2; to = from + width; }
+    // It may stand in a row that had nothing in the view so far.
+    lanes.arrange(Math.min(from, view.from), Math.max(to, view.to));
     const item = lanes.itemOf(r.actorOf(slice));
     let { scroll } = view;
     if (item && (item.y < scroll || item.y + item.height > scroll + view.lanesHeight)) scroll = item.y - view.lanesHeight / 2;
@@ -262,7 +264,19 @@ class App {
     this.rearranged();
   }
 
-  rearranged() { this.lanes.arrange(); this.show(this.view.from, this.view.to); }
+  rearranged() { this.lanes.arrange(this.view.from, this.view.to); this.show(this.view.from, this.view.to); }
+
+  // Once the view stands still, rows of large groups that have nothing in it make room; what stands at the top stays there.
+  settle() {
+    const { lanes, view } = this;
+    if (!lanes.groups.some((group) => !group.folded && group.rows.length > ROWS_ALWAYS)) return;
+    const top = lanes.at(view.scroll);
+    const gone = top ? view.scroll - top.y : 0;
+    lanes.arrange(view.from, view.to);
+    const now = top && (top.type === "lane" ? lanes.shown[lanes.place[top.row.index]] : lanes.shown.find((item) => item.group === top.group));
+    view.scroll = Math.max(0, Math.min(now ? now.y + gone : top?.group.y ?? 0, lanes.height - view.lanesHeight));
+    this.redraw();
+  }
 
   // ---- search
 
@@ -335,6 +349,7 @@ class App {
 
   // ---- the address
 
+  // And what else waits until the view stands still.
   writeAddress() {
     clearTimeout(this.addressTimer);
     this.addressTimer = setTimeout(() => {
@@ -343,6 +358,7 @@ class App {
       if (this.query) parts.push(`q=${encodeURIComponent(this.query)}`);
       this.address = `#${parts.join("&")}`;
       history.replaceState(null, "", this.address);
+      this.settle();
     }, 250);
   }
 

@@ -20,6 +20,7 @@ class Painter {
     this.over = this.overlay.getContext("2d");
     this.matched = null; // slices of the actors that a search found
     this.frames = 0;
+    this.columns = new Map();
     this.useTheme();
   }
 
@@ -31,6 +32,9 @@ class Painter {
     const { palette, kinds } = this.recording;
     this.tasks = [...palette.tasks.map((c) => c[shade]), palette.loop[shade]];
     this.inks = this.tasks.map(inkOn);
+    // The same as pixels of an image, and at last that of what blocks.
+    this.pixels = [...this.tasks, palette.blocked[shade]].map((colour) => pixelOf(colour, 255));
+    this.faintPixels = [...this.tasks, palette.blocked[shade]].map((colour) => pixelOf(colour, 31));
     this.kinds = kinds.map((k) => ({ label: k[0], colour: k[1 + shade], dash: k[3] }));
     this.colours = {
       blocked: palette.blocked[shade], ready: palette.ready[shade], idle: palette.idle[shade],
@@ -87,24 +91,20 @@ class Painter {
 
   drawLanes() {
     const { context: c, lanes, view } = this;
+    const shown = lanes.shown.filter(({ y, height }) => y + height > view.scroll && y < view.scroll + this.height - this.top);
+    const place = (item) => this.top + item.y - view.scroll;
+    this.lines = this.kinds.map(() => []);
     c.save();
     c.beginPath();
     c.rect(0, this.top, this.width, this.height - this.top);
     c.clip();
-    this.lines = this.kinds.map(() => []);
-    for (const item of lanes.shown) {
-      const y = this.top + item.y - view.scroll;
-      if (y + item.height < this.top) continue;
-      if (y > this.height) break;
-      this.drawGutter(item, y);
-      if (item.type === "head") continue;
-      c.save();
-      c.beginPath();
-      c.rect(this.gutter, Math.max(y, this.top), this.view.pixels, item.height);
-      c.clip();
-      if (item.type === "folded") this.drawFolded(item.group, y, item.height);
-      else this.drawRow(item.row, y, item.height);
-      c.restore();
+    for (const item of shown) this.drawGutter(item, place(item));
+    c.beginPath();
+    c.rect(this.gutter, this.top, view.pixels, this.height - this.top);
+    c.clip();
+    for (const item of shown) {
+      if (item.type === "folded") this.drawFolded(item.group, place(item), item.height);
+      if (item.type === "lane") this.drawRow(item.row, place(item), item.height);
     }
     this.strokeLines();
     c.restore();
@@ -138,9 +138,9 @@ class Painter {
     c.font = group || item.alone ? FONT_BOLD : FONT;
     c.fillStyle = !group && only === NONE ? colours.dim : colours.text;
     const room = this.gutter - x - 10;
-    if (!group) { c.fillText(shorten(c, this.lanes.label(item, only), room), x, middle); return; }
+    if (!group) { c.fillText(shortenName(c, this.lanes.label(item, only), room), x, middle); return; }
     const count = showCount(item.group.actors.length);
-    c.fillText(shorten(c, item.group.title, room - 10 - c.measureText(count).width), x, middle);
+    c.fillText(shortenName(c, item.group.title, room - 10 - c.measureText(count).width), x, middle);
     c.font = FONT;
     c.fillStyle = colours.dim;
     if (item.type === "head") { c.textAlign = "right"; c.fillText(count, this.gutter - 12, middle); c.textAlign = "left"; return; }
@@ -165,37 +165,41 @@ class Painter {
     let p = order.endsAfter(row.from, row.to, this.origin);
     while (p < row.to) {
       const i = order.ids[p];
-      if (recording.previousEnd[i] > late) break;
-      this.waitLine(i, middle);
-      // Those whose wait and slice lie within one pixel are not looked at one by one.
-      const next = order.startsAt(p + 1, row.to, Math.floor((recording.start[i] - this.origin) / scale + 1) * scale + this.origin);
-      p = Math.max(p + 1, next);
+      const since = recording.previousEnd[i];
+      if (since > late) break;
+      if (order.start[p] - since >= scale) this.waitLine(i, middle);
+      // Those that begin within the same pixel are passed over.
+      const edge = Math.floor((order.start[p] - this.origin) / scale + 1) * scale + this.origin;
+      p = p + 1 < row.to && order.start[p + 1] < edge ? order.startsAt(p + 1, row.to, edge) : p + 1;
     }
     for (const wait of row.pending ?? []) this.pendingLine(wait, middle);
-    const block = Math.min(TALLEST_BLOCK, height - 6);
-    this.strip(order, row.from, row.to, middle - block / 2, block, false);
+    this.strip(order, row.from, row.to, middle - TALLEST_BLOCK / 2, TALLEST_BLOCK, false);
   }
 
   // A pale band from a task's first slice to its last, so that one is told from the next in its row.
-  drawLives(row, y, height) {
-    const { context: c, lanes, recording, late, scale } = this;
-    const { lives } = lanes;
-    if (recording.columns.actor_kind[row.actors[0]] !== 0) return;
-    let k = firstAlive(row.actors, lives.last, this.origin);
-    for (; k < row.actors.length && lives.first[row.actors[k]] < late; k++) {
-      const a = row.actors[k];
-      const width = (lives.last[a] - lives.first[a]) / scale;
-      if (width < 3) {
-        // A dense row is one band.
-        const next = firstAlive(row.actors, lives.last, lives.last[a] + scale * 2);
-        k = Math.max(k, next - 1);
-      }
-      const from = Math.max(this.gutter - 4, this.x(lives.first[a]));
-      const to = Math.min(this.gutter + this.view.pixels + 4, this.x(lives.last[row.actors[Math.min(k, row.actors.length - 1)]]));
+  drawLives({ actors }, y, height) {
+    const { context: c, lanes, recording, late } = this;
+    const { first, last } = lanes.lives;
+    if (recording.columns.actor_kind[actors[0]] !== 0) return;
+    const from = firstAlive(actors, last, this.origin);
+    let to = firstAlive(actors, last, late);
+    if (to < actors.length && first[actors[to]] < late) to++;
+    if (to - from > this.view.pixels / 8) {
+      // So many that they are one.
+      c.globalAlpha = this.matched ? 0.03 : 0.09;
+      c.fillStyle = this.colours.ready;
+      const left = Math.max(this.gutter, this.x(first[actors[from]]));
+      c.fillRect(left, y + 2, this.x(last[actors[to - 1]]) - left, height - 4);
+    }
+    for (let k = from; k < to && to - from <= this.view.pixels / 8; k++) {
+      const a = actors[k];
+      const left = Math.max(this.gutter - 4, this.x(first[a])) - 1;
+      const right = Math.min(this.gutter + this.view.pixels + 4, this.x(last[a]));
       c.globalAlpha = this.matched && !this.isMatched(a) ? 0.03 : 0.13;
       c.fillStyle = this.tasks[recording.colourIndex(a)];
+      if (right - left < 16) { c.fillRect(left, y + 2, Math.max(2, right - left), height - 4); continue; } // round ones take ten times as long
       c.beginPath();
-      c.roundRect(from - 1, y + 2, Math.max(2, to - from + 1), height - 4, Math.min(4, (to - from) / 2 + 1));
+      c.roundRect(left, y + 2, right - left, height - 4, 4);
       c.fill();
     }
     c.globalAlpha = 1;
@@ -208,7 +212,7 @@ class Painter {
     const start = recording.start[i];
     const kind = recording.columns.wait_kind[i];
     const faint = this.matched && !this.isMatched(recording.actorOf(i));
-    if (ready > from) this.segment(kind, this.x(from), this.x(ready), y, faint, kind ? recording.target(i) : "");
+    if (kind && ready > from) this.segment(kind, this.x(from), this.x(ready), y, faint, recording.target(i));
     const a = this.x(ready);
     const b = this.x(start);
     if (b - a >= 1) {
@@ -238,10 +242,6 @@ class Painter {
 
   strokeLines() {
     const { context: c } = this;
-    c.save();
-    c.beginPath();
-    c.rect(this.gutter, this.top, this.view.pixels, this.height);
-    c.clip();
     this.lines.forEach((segments, kind) => {
       if (!segments.length) return;
       const style = this.kinds[kind];
@@ -265,29 +265,20 @@ class Painter {
       for (const [x, y, text, room] of segments.labels ?? []) c.fillText(shorten(c, text, room), x, y - 1);
     });
     c.textBaseline = "middle";
-    c.restore();
   }
 
   // Slices as blocks; where many lie within a pixel, one column in the colour of the longest, the lower the less was run.
   strip(order, from, to, y, height, thread) {
-    const { context: c, recording, scale, origin, late } = this;
+    const { recording, scale, origin, late } = this;
     const { start, end, ids } = order;
     const right = this.gutter + this.view.pixels;
+    const columns = this.columnsOf(height);
     let p = order.endsAfter(from, to, origin);
-    let run = null; // columns of the same look are filled at once
-    const flush = () => {
-      if (!run) return;
-      c.globalAlpha = run.alpha;
-      c.fillStyle = run.colour;
-      c.fillRect(run.from, y + (height - run.tall) / 2, run.to - run.from, run.tall);
-      run = null;
-    };
     while (p < to && start[p] < late) {
-      const a = this.x(start[p]);
-      const b = this.x(end[p]);
-      if (b - a >= 1.5) {
-        flush();
-        this.block(ids[p], Math.max(a, this.gutter - 8), Math.min(b, right + 8), y, height, thread);
+      const length = (end[p] - start[p]) / scale;
+      if (length >= 1.5) {
+        const a = this.x(start[p]);
+        this.block(ids[p], Math.max(a, this.gutter - 8), Math.min(a + length, right + 8), y, height, thread);
         p++;
         continue;
       }
@@ -299,17 +290,19 @@ class Painter {
       const actor = recording.actorOf(i);
       const share = Math.min(1, (order.busySums[next] - order.busySums[p]) / scale);
       const blocked = recording.isBlocked(i);
-      const faint = this.matched && !this.isMatched(actor);
-      const alpha = faint ? 0.12 : 1;
       const tall = Math.max(blocked ? height / 2 : thread ? 6 : 5, Math.round(height * Math.sqrt(share)));
-      const colour = blocked ? this.colours.blocked : this.tasks[recording.colourIndex(actor)];
-      const x = this.gutter + column;
-      if (run && run.to === x && run.colour === colour && run.tall === tall) run.to = x + 1;
-      else { flush(); run = { from: x, to: x + 1, colour, alpha, tall }; }
+      const pixel = blocked ? this.pixels.length - 1 : recording.colourIndex(actor);
+      columns.add(column, tall, this.matched && !this.isMatched(actor) ? this.faintPixels[pixel] : this.pixels[pixel]);
       p = next;
     }
-    flush();
-    c.globalAlpha = 1;
+    columns.drawTo(this.context, this.gutter, y);
+  }
+
+  columnsOf(height) {
+    const width = Math.ceil(this.view.pixels);
+    let columns = this.columns.get(height);
+    if (!columns || columns.width !== width) this.columns.set(height, (columns = new Columns(width, height)));
+    return columns;
   }
 
   block(i, a, b, y, height, thread) {
@@ -320,7 +313,7 @@ class Painter {
     const width = b - a;
     c.globalAlpha = this.matched && !this.isMatched(actor) ? 0.12 : 1;
     c.fillStyle = blocked ? colours.blocked : this.tasks[index];
-    if (width > 5) {
+    if (width > 9) {
       c.beginPath();
       c.roundRect(a, y, width - 0.75, height, Math.min(3.5, width / 4));
       c.fill();
@@ -715,21 +708,50 @@ class Painter {
   }
 }
 
+// Columns of one pixel each, put together as an image: thousands of rectangles would take ten times as long.
+class Columns {
+  constructor(width, height) {
+    this.width = width;
+    this.height = height;
+    this.canvas = new OffscreenCanvas(width, height);
+    this.context = this.canvas.getContext("2d");
+    this.image = new ImageData(width, height);
+    this.data = new Uint32Array(this.image.data.buffer);
+    this.from = width;
+    this.to = 0;
+  }
+
+  add(column, tall, pixel) {
+    if (column >= this.width) return;
+    const { data, width, height } = this;
+    const top = (height - tall) >> 1;
+    for (let k = top * width + column, end = k + Math.min(tall, height) * width; k < end; k += width) data[k] = pixel;
+    this.from = Math.min(this.from, column);
+    this.to = Math.max(this.to, column + 1);
+  }
+
+  drawTo(context, x, y) {
+    const { from, to, height } = this;
+    if (to <= from) return;
+    this.context.putImageData(this.image, 0, 0, from, 0, to - from, height);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(this.canvas, from, 0, to - from, height, x + from, y, to - from, height);
+    this.data.fill(0);
+    this.from = this.width;
+    this.to = 0;
+  }
+}
+
+// The bytes of a pixel stand in memory as red, green, blue, alpha.
+function pixelOf(colour, alpha) {
+  const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
+  return new Uint32Array(new Uint8Array([r, g, b, alpha]).buffer)[0];
+}
+
 const FACE = '"Inter", system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif';
 const FONT = `12px ${FACE}`;
 const FONT_BOLD = `600 12px ${FACE}`;
 const FONT_SMALL = `10.5px ${FACE}`;
-
-// The place of the first of a row's actors that lives on after a time.
-function firstAlive(actors, last, time) {
-  let low = 0;
-  let high = actors.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (last[actors[middle]] > time) high = middle; else low = middle + 1;
-  }
-  return low;
-}
 
 function inkOn(colour) {
   const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16) / 255);
@@ -774,6 +796,12 @@ function shorten(c, text, room) {
   if (width <= room) return text;
   const kept = Math.floor((text.length * (room - 8)) / width);
   return kept < 1 ? "" : `${text.slice(0, kept)}…`;
+}
+
+// A name without the modules in front of it, where there is no room for them.
+function shortenName(c, text, room) {
+  const short = shorten(c, text, room);
+  return short === text ? text : shorten(c, text.replace(/[\w<>]+\.(?=[\w<])/g, ""), room);
 }
 
 function niceStep(least) {

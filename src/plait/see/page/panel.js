@@ -195,7 +195,7 @@ class Panel {
     if (r.place(i)) rows.push(["code", make("code", {}, r.place(i))]);
     const kind = r.waitKind(i);
     const waited = r.readyAt(i) - r.previousEnd[i];
-    if (kind) rows.push(["waited for", make("span", {}, this.line(kind), ` ${this.app.painter.kinds[kind].label}`, r.target(i) ? make("code", {}, r.target(i)) : "")], ["for so long", r.before[i] === NONE ? "since before the recording" : showTime(waited)]);
+    if (kind) rows.push(["waited for", make("span", {}, this.line(kind), ` ${this.app.painter.kinds[kind].label}`, r.target(i) ? make("code", {}, r.target(i)) : "")], ["for so long", r.before[i] === NONE && r.created(a) < 0 ? "since before the recording" : showTime(waited)]);
     rows.push(["ready delay", r.delay(i) < 0 ? "not known" : showTime(r.delay(i))]);
     const waker = r.waker(i);
     rows.push(["woken by", waker >= 0 ? make("button", { class: "link", onclick: () => this.app.goTo(waker) }, r.actorOf(waker) === r.actorOf(i) ? "itself" : r.name(r.actorOf(waker)))

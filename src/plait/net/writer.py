@@ -1,0 +1,95 @@
+"""asyncio.StreamWriter, compiled: writing and, as long as nothing has to wait, draining without a coroutine. The rest is asyncio's own."""
+
+from asyncio import StreamReader as AsyncioStreamReader
+from asyncio import StreamWriter as AsyncioStreamWriter
+
+import cython
+from cython.cimports.plait.core.done import done
+from cython.cimports.plait.net.reader import StreamReader
+from cython.cimports.plait.net.stream import Stream
+
+from plait.standard import writer_del, writer_repr
+
+
+class StreamWriter:
+    """An instance of asyncio.StreamWriter by isinstance(); not thread-safe, as that."""
+
+    @property
+    def __class__(self):
+        return AsyncioStreamWriter
+
+    def __init__(self, transport, protocol, reader, loop):
+        # drain() asks it for its exception.
+        assert reader is None or isinstance(reader, AsyncioStreamReader)
+        self._transport = transport
+        self._protocol = protocol
+        self._reader = reader
+        self._loop = loop
+        self._complete_fut = loop.create_future()
+        self._complete_fut.set_result(None)
+
+    def __repr__(self):
+        return writer_repr(self)
+
+    def __del__(self):
+        if self.transport_of is not None:
+            writer_del(self)
+
+    @property
+    def _transport(self):
+        return self.transport_of
+
+    @_transport.setter
+    def _transport(self, transport):
+        self.transport_of = transport
+        self.stream = transport if type(transport) is Stream else None
+
+    @property
+    def transport(self):
+        return self.transport_of
+
+    def write(self, data):
+        if self.stream is not None:
+            self.stream.write(data)
+        else:
+            self.transport_of.write(data)
+
+    def writelines(self, data):
+        self.transport_of.writelines(data)
+
+    def write_eof(self):
+        return self.transport_of.write_eof()
+
+    def can_write_eof(self):
+        return self.transport_of.can_write_eof()
+
+    def close(self):
+        return self.transport_of.close()
+
+    def is_closing(self):
+        return self.transport_of.is_closing()
+
+    def get_extra_info(self, name, default=None):
+        return self.transport_of.get_extra_info(name, default)
+
+    def wait_closed(self):
+        """Wait until the connection is closed."""
+        return AsyncioStreamWriter.wait_closed(self)
+
+    def drain(self):
+        """Wait until the transport's buffer has room, if it has none now. Raises what has ended the connection."""
+        stream = self.stream
+        if (
+            stream is not None
+            and not stream.closing
+            and stream.protocol is self._protocol
+            and type(self._reader) is StreamReader
+            and cython.cast(StreamReader, self._reader)._exception is None
+            and not self._protocol._paused
+        ):
+            return done(None)
+        return AsyncioStreamWriter.drain(self)
+
+    def start_tls(self, sslcontext, **options):
+        """Go on with TLS; asyncio's own."""
+        return AsyncioStreamWriter.start_tls(self, sslcontext, **options)

@@ -1,0 +1,78 @@
+"""A million slices: opened, moved and searched. Times are printed, and held only to what no machine should need."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome
+
+from plait.see.page import page
+
+import browsers
+import recordings
+
+pytestmark = pytest.mark.timeout(300)
+
+SLICES = 1_000_000
+OPEN_SECONDS = 20
+FRAME_MS = 1000
+
+# Moves the view by some pixels in each of 60 frames, and tells how long drawing took and how long frames were apart.
+PAN = """
+const done = arguments[arguments.length - 1];
+const { painter } = app;
+const draw = painter.draw.bind(painter);
+const drawn = [], apart = [];
+painter.draw = () => { const began = performance.now(); const again = draw(); drawn.push(performance.now() - began); return again; };
+const span = app.recording.duration / arguments[0];
+app.show(0.3 * app.recording.duration, 0.3 * app.recording.duration + span);
+let last = performance.now();
+let left = 60;
+const frame = (now) => {
+  apart.push(now - last);
+  last = now;
+  app.show(app.view.from + span / 300);
+  if (left--) return requestAnimationFrame(frame);
+  delete painter.draw;
+  const middle = (list) => list.sort((a, b) => a - b)[list.length >> 1];
+  done([drawn.length, middle(drawn), middle(apart)]);
+};
+requestAnimationFrame(frame);
+"""
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    file: Path = tmp_path_factory.mktemp("page") / "million.html"
+    file.write_text(page(recordings.many_slices(SLICES)))
+    browser.get(f"file://{file}")
+    browsers.wait(browser, "document.body.dataset.ready")
+    yield browser
+    browser.get("about:blank")
+
+
+def test_a_million_slices_are_opened_in_seconds(opened: Chrome, capsys: pytest.CaptureFixture[str]) -> None:
+    assert SLICES == opened.execute_script("return app.recording.count")
+    unpacked, shown = opened.execute_script("return [app.openedMs, app.shownMs]")
+    with capsys.disabled():
+        print(f" a million slices: {shown:.0f} ms from the start of the page until it is shown", end="")
+    assert unpacked <= shown < 1000 * OPEN_SECONDS
+
+
+@pytest.mark.parametrize("zoom", [1, 10, 1000, 100_000])
+def test_it_moves_in_frames(opened: Chrome, capsys: pytest.CaptureFixture[str], zoom: int) -> None:
+    frames, drawing, apart = opened.execute_async_script(PAN, zoom)
+    with capsys.disabled():
+        print(f" zoom {zoom}: drawn in {drawing:.1f} ms, a frame each {apart:.1f} ms", end="")
+    assert frames >= 60
+    assert drawing < FRAME_MS
+
+
+def test_a_search_among_a_million_finds_all(opened: Chrome) -> None:
+    expected = opened.execute_script(
+        "return [...app.recording.columns.actor].filter((a) => app.recording.functionName(a) === 'checkout').length"
+    )
+    opened.execute_script("app.search('checkout')")
+    browsers.wait(opened, "!app.dirty")
+    assert expected == opened.execute_script("return app.painter.matched.order.ids.length") > 0
+    opened.execute_script("app.search('')")

@@ -1,0 +1,1 @@
+"""What asyncio, uvloop and plait do for each row of asyncio's loop interface: `python -m tests.interface --help`."""
