@@ -138,7 +138,7 @@ def picture(weave: Weave, columns: int, rows: int, colour: bool) -> list[str]:
         lines.append(Text(nothing_yet(answer), "dim"))
     else:
         start, end = weave.window(recording)
-        legend = terminal.legend(recording, columns)
+        legend = terminal.legend([recording], columns)
         below = list(legend.split("\n"))
         room = rows - len(lines) - len(below) - 4
         woven = terminal.weave(recording, columns, start, end, lanes_max=max(1, room))
