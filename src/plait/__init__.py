@@ -1,6 +1,7 @@
 """I/O-driven concurrency for Python: a drop-in asyncio event loop on io_uring and epoll, fast and visible."""
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from plait.bridge import BackgroundFuture, Portal, background
 from plait.engine.choice import EngineReport
@@ -8,9 +9,12 @@ from plait.engine.errors import EngineUnavailable
 from plait.files import Path, copy_file, open, read_many, watch
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
+from plait.see import attach as attach  # loops that run can be looked at
 from plait.see.flight import flight_recorder
 from plait.see.recorders import mark, record
-from plait.see.watchdog import Block, Suspicion, Watchdog, watchdog
+
+if TYPE_CHECKING:
+    from plait.see.watchdog import Block, Suspicion, Watchdog, watchdog
 
 __all__ = [
     "BackgroundFuture",
@@ -42,3 +46,19 @@ if sys.version_info < (3, 16):  # asyncio has no policies from there on
     from plait.running import EventLoopPolicy
 
     __all__ += ["EventLoopPolicy"]
+
+# Imported when they are first asked for: most programs do without.
+_LATE = dict.fromkeys(("Block", "Suspicion", "Watchdog", "watchdog"), "plait.see.watchdog")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'plait' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LATE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

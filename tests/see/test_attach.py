@@ -499,7 +499,7 @@ async def main():
     return held()
 plait.run(main())
 after = held()
-print(after[0] - before[0], after[1] - before[1], threading.active_count(), "json" in sys.modules)
+print(after[0] - before[0], after[1] - before[1], threading.active_count(), "plait.see.serving" in sys.modules)
 print(signal.getsignal(signal.SIGQUIT) == signal.SIG_DFL)
 """)
     assert ("1 1 1 False\nTrue\n", "", 0) == (ended.output, ended.errors, ended.status)

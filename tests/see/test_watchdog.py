@@ -207,6 +207,7 @@ async def main():
         finally:
             os._exit(0 if blocks() else 1)
     print(os.waitpid(child, 0)[1])
+    await asyncio.sleep(0)  # of one slice only one block is told
     await rude()
 with plait.watchdog(50, report):
     plait.run(main())

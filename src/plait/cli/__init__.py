@@ -1,5 +1,5 @@
-"""The command `plait`: `run` a program on plait, look into one that runs (`dump`, `top`), let the `doctor` say which engine runs here,
-watch the `demo`.
+"""The command `plait`: `run` a program on plait, look into one that runs (`dump`, `top`, `weave`), let the `doctor` say which engine
+runs here, watch the `demo`.
 
 Only the standard library is needed to start it; what a command needs beyond that is imported by the command itself.
 """
@@ -165,6 +165,12 @@ def top(given: list[str]) -> int:
     return looking.top(OneLineParser(prog="plait top"), given)
 
 
+def weave(given: list[str]) -> int:
+    from plait.cli import looking
+
+    return looking.weave(OneLineParser(prog="plait weave"), given)
+
+
 def view(given: list[str]) -> int:
     from plait.cli import showing
 
@@ -186,6 +192,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "doctor": ("which engine runs here, what was refused and why", doctor),
     "dump": ("all tasks of a running program: who waits for whom, on what, where", dump),
     "top": ("a running program's tasks, waits and lag, live", top),
+    "weave": ("a running program's thread as it is woven, live", weave),
     "demo": ("real files, web pages and a database: five ways to wait, side by side", demo),
     "view": ("show a recording: who ran when, who waited for what, who woke whom", view),
     "export": ("write a recording for Perfetto, Chrome, speedscope, or as lines of JSON", export),

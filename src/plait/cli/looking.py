@@ -1,4 +1,4 @@
-"""`plait dump`, `plait top`: look into a process that runs on plait."""
+"""`plait dump`, `plait top`, `plait weave`: look into a process that runs on plait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 
-__all__ = ["dump", "top"]
+__all__ = ["dump", "top", "weave"]
 
 NO_ANSWER = 1
 
@@ -80,6 +80,33 @@ def top(parser: argparse.ArgumentParser, given: list[str]) -> int:
         view.run(options.pid, options.every, options.once or not sys.stdout.isatty(), sys.stdout.write)
 
     return attaching(look, "top")
+
+
+def weave(parser: argparse.ArgumentParser, given: list[str]) -> int:
+    parser.description = (
+        "Watch a running program being woven: its thread as a lane of coloured slices, a lane for each task with what it waits "
+        "for, the last seconds of it. The program needs no change; it is recorded while you look."
+    )
+    pid_argument(parser)
+    parser.add_argument("--every", metavar="SECONDS", type=an_interval, default=0.5, help="how often (default: 0.5)")
+    parser.add_argument("--once", action="store_true", help="print one picture and leave")
+    options = parser.parse_args(given)
+
+    def look() -> None:
+        from plait.see.client import CannotAttach
+
+        try:
+            from plait.see import weave as view
+        except ModuleNotFoundError as error:
+            if error.name != "rich":
+                raise
+            raise CannotAttach(
+                "this picture needs rich, which the plain plait does not bring: pip install 'plait[see]'"
+            ) from None
+
+        view.run(options.pid, options.every, options.once or not sys.stdout.isatty(), sys.stdout.write)
+
+    return attaching(look, "weave")
 
 
 def an_interval(text: str) -> float:

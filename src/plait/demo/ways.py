@@ -21,10 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from plait.demo.client import BlockingClient, LoopClient
 from plait.demo.work import examine
+from plait.loop import Loop
 from plait.running import new_event_loop
 from plait.see.recorders import record
 
@@ -205,9 +206,10 @@ def on_asyncio(job: Job, progress: Progress) -> None:
 
 def on_plait(job: Job, progress: Progress) -> None:
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        with record(job.record) if job.record else nullcontext():
+        loop = cast(Loop, runner.get_loop())
+        with record(job.record, loop=loop) if job.record else nullcontext():
             runner.run(tasks(job, progress))
-        engine = runner.get_loop().engine  # type: ignore[attr-defined]
+        engine = loop.engine
     tell(engine=engine.name, engine_reason=engine.reason)
 
 

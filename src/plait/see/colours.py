@@ -72,7 +72,7 @@ KINDS: dict[WaitKind, KindStyle] = {
     WaitKind.FILE: KindStyle("file", Colour("#d9820f", "#f4a93e"), (), "═"),
     WaitKind.DNS: KindStyle("DNS", Colour("#1f4c9c", "#5c86d6"), (2, 2), "┈"),
     WaitKind.PROCESS: KindStyle("process", Colour("#8a5a2b", "#c08a55"), (8, 3), "╍"),
-    WaitKind.TIMER: KindStyle("timer", Colour("#9aa3b2", "#7d8797"), (2, 4), "┄"),
+    WaitKind.TIMER: KindStyle("timer", Colour("#7f9cbd", "#6c8fb8"), (2, 4), "┄"),
     WaitKind.LOCK: KindStyle("lock or queue", Colour("#b83a94", "#ea76c8"), (4, 2), "┅"),
     WaitKind.TASK: KindStyle("another task", Colour("#6d4fc2", "#a78df5"), (10, 3), "╴"),
     WaitKind.THREAD: KindStyle("thread", Colour("#8f8a1a", "#d3cc4d"), (6, 2, 2, 2), "╼"),

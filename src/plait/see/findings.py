@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from plait.see.model import ActorKind, Outcome, Recording, WaitKind
-from plait.see.summary import Summary, group_name, waited
+from plait.see.summary import Summary, group_name
 
 __all__ = ["Finding", "find", "show_ns"]
 
@@ -56,7 +56,7 @@ class Finding:
 
 def find(recording: Recording, summary: Summary) -> list[Finding]:
     """Warnings first, then hints, then what is only told; each kind ordered by how much it matters."""
-    waits = waited(recording)
+    waits = summary.waited
     found = [
         *blocked(recording, summary),
         *from_marks(recording, summary),
@@ -263,14 +263,16 @@ def together(recording: Recording, waits: array[int]) -> Iterator[Finding]:
         if gain >= TOGETHER_SAVED_NS and gain >= TOGETHER_SHARE * life(recording, actor):
             saved[group_name(recording.actors[actor])].append((gain, actor, shown))
 
-    for index, (actor, kind, target, wait) in enumerate(
-        zip(slices.actor, slices.wait_kind, slices.wait_target, waits, strict=True)
+    is_task = bytearray(actor.kind == ActorKind.TASK for actor in recording.actors)
+    counts = bytearray(kind in TOGETHER_KINDS for kind in WaitKind)
+    for index, (actor, kind, target, wait, outcome) in enumerate(
+        zip(slices.actor, slices.wait_kind, slices.wait_target, waits, slices.outcome, strict=True)
     ):
-        if kind in TOGETHER_KINDS and target >= 0 and wait >= 0 and recording.actors[actor].kind == ActorKind.TASK:
+        if counts[kind] and target >= 0 and wait >= 0 and is_task[actor]:
             rows[actor].append((index, target))
-        elif kind != WaitKind.DNS and wait >= TOGETHER_WAIT_NS:
+        elif actor in rows and kind != WaitKind.DNS and wait >= TOGETHER_WAIT_NS:
             finish(actor)
-        if slices.outcome[index] >= Outcome.RETURNED:
+        if outcome >= Outcome.RETURNED and actor in rows:
             finish(actor)
     for actor in list(rows):
         finish(actor)

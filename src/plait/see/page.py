@@ -165,7 +165,8 @@ def in_planes(column: Sequence[int]) -> tuple[bytes, int]:
 
 
 def for_page(summary: Summary) -> dict[str, Any]:
-    found = dataclasses.asdict(summary)
+    found = dataclasses.asdict(dataclasses.replace(summary, waited=array("q")))
+    del found["waited"]
     found["bounds"] = BOUNDS_NS
     for top, shown in zip(summary.top, found["top"], strict=True):
         shown["waited_ns"] = list(top.waited_ns.items())

@@ -1,61 +1,16 @@
-"""What waits are called: by the library that waits, and by the port at the other end."""
+"""What listens at the other end of a socket, as far as its address tells."""
 
+from plait.see.kinds import by_address
 from plait.see.model import WaitKind
 
-__all__ = ["LIBRARIES", "PORTS", "kind_of_peer", "show_address"]
-
-# The first part of a module's name.
-LIBRARIES = {
-    "aiodns": WaitKind.DNS,
-    "aiofiles": WaitKind.FILE,
-    "aiohttp": WaitKind.WEB,
-    "aiomysql": WaitKind.DATABASE,
-    "aiosqlite": WaitKind.DATABASE,
-    "asyncmy": WaitKind.DATABASE,
-    "asyncpg": WaitKind.DATABASE,
-    "httpcore": WaitKind.WEB,
-    "httpx": WaitKind.WEB,
-    "motor": WaitKind.DATABASE,
-    "psycopg": WaitKind.DATABASE,
-    "pymongo": WaitKind.DATABASE,
-    "redis": WaitKind.DATABASE,
-    "sqlalchemy": WaitKind.DATABASE,
-    "uvicorn": WaitKind.WEB,
-    "websockets": WaitKind.WEB,
-}
-
-PORTS = {
-    53: (WaitKind.DNS, "DNS"),
-    80: (WaitKind.WEB, "http"),
-    443: (WaitKind.WEB, "https"),
-    853: (WaitKind.DNS, "DNS"),
-    1433: (WaitKind.DATABASE, "sqlserver"),
-    1521: (WaitKind.DATABASE, "oracle"),
-    3306: (WaitKind.DATABASE, "mysql"),
-    5432: (WaitKind.DATABASE, "postgresql"),
-    6379: (WaitKind.DATABASE, "redis"),
-    6432: (WaitKind.DATABASE, "pgbouncer"),
-    8000: (WaitKind.WEB, "http"),
-    8080: (WaitKind.WEB, "http"),
-    8443: (WaitKind.WEB, "https"),
-    9042: (WaitKind.DATABASE, "cassandra"),
-    9200: (WaitKind.DATABASE, "elasticsearch"),
-    11211: (WaitKind.DATABASE, "memcached"),
-    27017: (WaitKind.DATABASE, "mongodb"),
-}
+__all__ = ["kind_of_peer", "show_address"]
 
 
 def kind_of_peer(address: object) -> tuple[WaitKind, str]:
-    """The kind and the name of what listens there, as far as its address tells."""
-    if isinstance(address, tuple) and len(address) >= 2:
-        kind, name = PORTS.get(address[1], (WaitKind.NETWORK, ""))
-        return kind, f"{name} {show_address(address)}".strip()
+    """The kind and the name of what listens there: (DATABASE, "postgresql 127.0.0.1:5432")."""
     text = show_address(address)
-    if ".s.PGSQL." in text:
-        return WaitKind.DATABASE, f"postgresql {text}"
-    if "redis" in text:
-        return WaitKind.DATABASE, f"redis {text}"
-    return WaitKind.NETWORK, text
+    kind, name = by_address(text) or (WaitKind.NETWORK, "")
+    return kind, f"{name} {text}".strip()
 
 
 def show_address(address: object) -> str:

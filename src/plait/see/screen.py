@@ -13,7 +13,7 @@ __all__ = ["Line", "Screen", "cut", "paint", "wants_colour", "width_of"]
 
 Line = Sequence[tuple[str, str]]  # pieces of (text, style)
 
-# Words of a style, as rich names them; a number is one of the terminal's 256 colours.
+# Words of a style, as rich names them; others are colours in hexadecimal.
 CODES = {
     "bold": "1",
     "dim": "2",
@@ -39,8 +39,17 @@ def wants_colour(stream: object = None) -> bool:
 
 
 def code(style: str) -> str:
-    words = [CODES.get(word) or (f"38;5;{word}" if word.isdigit() else "") for word in style.split()]
+    words = [colour_code(word) if word.startswith("#") else CODES.get(word, "") for word in style.split()]
     return ";".join(word for word in words if word)
+
+
+def colour_code(colour: str) -> str:
+    """As the terminal has it: exactly, or the nearest of its 256 colours."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    if os.environ.get("COLORTERM") in ("truecolor", "24bit"):
+        return f"38;2;{red};{green};{blue}"
+    cube = [max(0, round((part - 55) / 40)) if part > 75 else int(part > 47) for part in (red, green, blue)]
+    return f"38;5;{16 + 36 * cube[0] + 6 * cube[1] + cube[2]}"
 
 
 def paint(line: Line, colour: bool) -> str:
@@ -80,6 +89,7 @@ class Screen:
         self.input = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else -1
         self.mode: list[object] | None = None
         self.colour = wants_colour()
+        self.typed = ""
 
     def __enter__(self) -> "Screen":
         if self.input >= 0:
@@ -103,17 +113,24 @@ class Screen:
     def show(self, lines: Iterable[Line]) -> None:
         """Draw over what is there, without a flicker."""
         columns, rows = self.size()
-        drawn = [paint(cut(line, columns), self.colour) + "\x1b[K" for line in list(lines)[:rows]]
-        self.write("\x1b[H" + "\r\n".join(drawn) + "\x1b[J")
+        self.draw(paint(cut(line, columns), self.colour) for line in list(lines)[:rows])
+
+    def draw(self, rows: Iterable[str]) -> None:
+        """Rows that are painted and cut already."""
+        self.write("\x1b[H" + "\r\n".join(f"{row}\x1b[K" for row in rows) + "\x1b[J")
 
     def key(self, seconds: float) -> str:
-        """The next key, or an empty string when none was pressed in time."""
+        """The next key, or an empty string when none was pressed in time; of an arrow the whole sequence."""
         if self.input < 0:
             select.select([], [], [], seconds)
             return ""
-        if not select.select([self.input], [], [], seconds)[0]:
-            return ""
-        return os.read(self.input, 32).decode(errors="replace")
+        if not self.typed:
+            if not select.select([self.input], [], [], seconds)[0]:
+                return ""
+            self.typed = os.read(self.input, 64).decode(errors="replace")
+        length = 3 if self.typed.startswith("\x1b[") else 1
+        key, self.typed = self.typed[:length], self.typed[length:]
+        return key
 
     def write(self, text: str) -> None:
         sys.stdout.write(text)

@@ -18,6 +18,7 @@ from plait.see import side, snapshot
 __all__ = ["QUESTIONS", "serve"]
 
 CLIENTS_MAX = 16
+LOOK_MS = 1000  # so often it is looked whether what was begun for a client that has gone can end
 QUESTION_MAX = 4096  # bytes
 UNSENT_MAX = 256 * 1024 * 1024  # bytes: of a client that asks and does not read
 READ_SIZE = 4096
@@ -88,11 +89,15 @@ def serve(first: int, asked: int) -> None:
             do_what_was_asked(asked)
             if not clients or asked & side.STOP:
                 return
+            if "plait.see.weaving" in sys.modules:
+                sys.modules["plait.see.weaving"].end_unwanted()
             turn(clients)
             asked = side.asked()
     finally:
         for client in clients.values():
             client.socket.close()
+        if "plait.see.weaving" in sys.modules:
+            sys.modules["plait.see.weaving"].end_all()
 
 
 def turn(clients: dict[int, Client]) -> None:
@@ -103,7 +108,7 @@ def turn(clients: dict[int, Client]) -> None:
         poll.register(listener, select.POLLIN)
     for client in clients.values():
         poll.register(client.socket, client.wants())
-    for fd, _ in poll.poll():
+    for fd, _ in poll.poll(LOOK_MS):
         if fd == listener:
             new = side.accept()
             if new >= 0:
@@ -157,8 +162,14 @@ def ask_top(question: dict[str, Any]) -> Any:
     return counters.take()
 
 
+def ask_weave(question: dict[str, Any]) -> Any:
+    from plait.see import weaving
+
+    return weaving.take(question)
+
+
 def ask_ping(question: dict[str, Any]) -> Any:
     return {"pid": os.getpid(), "time": time.time()}
 
 
-QUESTIONS: dict[str, Answer] = {"dump": ask_dump, "top": ask_top, "ping": ask_ping}
+QUESTIONS: dict[str, Answer] = {"dump": ask_dump, "top": ask_top, "weave": ask_weave, "ping": ask_ping}

@@ -49,8 +49,10 @@ def take(stacks: bool = True) -> dict[str, Any]:
 
 
 def loops_of_process() -> list[Any]:
-    """Every loop of ours that is not closed; those that run first."""
-    loops = [loop for loop in list(standard.loops_with_tasks) if not loop.is_closed()]
+    """Every loop of ours that is not closed, and is not a dead copy of a forked parent's; those that run first."""
+    loops = [
+        loop for loop in list(standard.loops_with_tasks) if not loop.is_closed() and not loop._get_engine().forgotten
+    ]
     return sorted(loops, key=lambda loop: (not loop.is_running(), id(loop)))
 
 

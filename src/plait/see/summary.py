@@ -93,6 +93,7 @@ class Summary:
     top: tuple[Top, ...]  # the busiest first
     blocked: tuple[int, ...]  # indexes of the slices of at least `blocked_ns`, the longest first
     blocked_ns: int
+    waited: array[int]  # see waited()
 
 
 def group_name(actor: Actor) -> str:
@@ -138,6 +139,7 @@ def summarize(recording: Recording, blocked_ns: int = BLOCKED_NS) -> Summary:
         top=top_groups(recording, waits),
         blocked=tuple(sorted(blocked, key=lambda index: -slices.duration_ns[index])),
         blocked_ns=blocked_ns,
+        waited=waits,
     )
 
 

@@ -209,15 +209,16 @@ def choose_lanes(
     by_size = sorted(groups, key=lambda group: -sum(map(len, groups[group].values())))
     others = [group for group in by_size if group[0]][:others_max]
     kept = {*others, *[group for group in by_size if not group[0]][: lanes_max - len(others)]}
-    every = max(1, (lanes_max - len(others)) // max(1, len(kept) - len(others)))
+    packed = {group: pack(recording, actors) for group, actors in groups.items() if group in kept}
+    # As many rows for each as all fit.
+    every = lanes_max
+    while every > 1 and sum(1 if other else min(every, len(rows)) for (other, _), rows in packed.items()) > lanes_max:
+        every -= 1
     lanes: list[Lane] = []
-    shown = 0
-    for group, actors in sorted(groups.items(), key=lambda item: item[0][0]):
-        rows = pack(recording, actors) if group in kept else []
+    for group, rows in sorted(packed.items(), key=lambda item: item[0][0]):
         fullest = sorted(rows, key=lambda row: -len(row.indexes))[: 1 if group[0] else every]
         lanes += [row for row in rows if row in fullest]
-        shown += sum(len(row.actors) for row in fullest)
-    return lanes, sum(map(len, groups.values())) - shown
+    return lanes, sum(map(len, groups.values())) - sum(len(lane.actors) for lane in lanes)
 
 
 def group_of(recording: Recording, actor: int) -> tuple[bool, str]:

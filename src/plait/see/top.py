@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from plait.see import colours
 from plait.see.client import Attached
 from plait.see.model import WaitKind
 from plait.see.screen import Line, Screen, width_of
@@ -13,23 +14,6 @@ from plait.see.tree import KIND_WORDS, short, show
 __all__ = ["run", "view"]
 
 BAR = "▏▎▍▌▋▊▉█"
-# Readable by colour-blind people, on light and dark: of the terminal's 256 colours.
-KIND_COLOURS = {
-    WaitKind.NONE: "34",
-    WaitKind.DATABASE: "33",
-    WaitKind.WEB: "214",
-    WaitKind.NETWORK: "75",
-    WaitKind.FILE: "142",
-    WaitKind.DNS: "108",
-    WaitKind.PROCESS: "137",
-    WaitKind.TIMER: "245",
-    WaitKind.LOCK: "205",
-    WaitKind.TASK: "141",
-    WaitKind.THREAD: "173",
-    WaitKind.SIGNAL: "178",
-    WaitKind.DEVICE: "109",
-    WaitKind.FUTURE: "250",
-}
 BLOCKED_SECONDS = 0.05
 
 Figures = dict[str, Any]
@@ -179,14 +163,18 @@ def kinds_view(kinds: dict[str, int], columns: int) -> list[Line]:
         done += number
         width = round(done / total * columns) - drawn
         drawn += width
-        pieces.append(("█" * width, KIND_COLOURS[WaitKind[name]]))
+        pieces.append(("█" * width, shade(name)))
     legend: list[tuple[str, str]] = []
     for name, number in ordered:
-        entry = [("■ ", KIND_COLOURS[WaitKind[name]]), (f"{word(name)} {number:,}  ", "")]
+        entry = [("■ ", shade(name)), (f"{word(name)} {number:,}  ", "")]
         if width_of([*legend, *entry]) > columns:
             break
         legend += entry
     return [pieces, legend]
+
+
+def shade(kind: str) -> str:
+    return colours.terminal_shade(colours.KINDS[WaitKind[kind]].colour)
 
 
 def word(kind: str) -> str:
@@ -199,7 +187,7 @@ def group_line(group: list[Any], columns: int) -> Line:
     kind_word = word(kind)
     return [
         (f"{number:>7,}  ", "bold"),
-        (f"{kind_word:<10} ", KIND_COLOURS[WaitKind[kind]]),
+        (f"{kind_word:<10} ", shade(kind)),
         (f"{name if len(name) <= 26 else '…' + name[-25:]:<26} ", ""),
         (where, ""),
         (f"  {text}" if text and text != kind_word else "", "dim"),

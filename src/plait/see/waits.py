@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plait import standard
+from plait.see.kinds import MODULES
 from plait.see.model import WaitKind
-from plait.see.peers import LIBRARIES, kind_of_peer, show_address
+from plait.see.peers import kind_of_peer, show_address
 
 __all__ = ["Wait", "coroutine_chain", "held_locks", "timeout_ends", "wait_of"]
 
@@ -91,9 +92,10 @@ def name_library(wait: Wait, frames: list[types.FrameType]) -> None:
     """A wait of a library that is known is of the library's kind."""
     for frame in reversed(frames):
         module = str(frame.f_globals.get("__name__", ""))
-        kind = LIBRARIES.get(module.partition(".")[0])
-        if kind is not None:
-            place = f"{module.partition('.')[0]}: {frame.f_code.co_qualname}"
+        known = MODULES.get(module.partition(".")[0])
+        if known is not None:
+            kind, label = known
+            place = f"{label}: {frame.f_code.co_qualname}"
             wait.text = place if wait.kind == WaitKind.FUTURE else f"{place}, {wait.text}"
             wait.kind = kind
             return

@@ -101,9 +101,10 @@ class Watchdog:
     `blocks` and `suspicions` have the last hundred of each.
     """
 
-    def __init__(self, threshold_ms: float, report: Report | None) -> None:
+    def __init__(self, threshold_ms: float, report: Report | None, origins: bool) -> None:
         self.threshold_ms = threshold_ms
         self.report = report
+        self.origins = origins
         self.blocks: deque[Block] = deque(maxlen=100)
         self.count = 0
         self.places: Counter[tuple[str, int]] = Counter()
@@ -133,6 +134,8 @@ class Watchdog:
                 tell_end(self, time.monotonic_ns())
             tasks.watch_failures(None)
             watch_coroutines(False)
+            if self.origins:
+                sys.set_coroutine_origin_tracking_depth(0)
             give_signal_back()
             for address in list(watched):
                 forget(address)
@@ -144,20 +147,21 @@ watched: "dict[int, tuple[weakref.ref[Any], Any]]" = {}
 stack_signal = 0
 
 
-def watchdog(ms: float = DEFAULT_MS, report: Report | None = None) -> Watchdog:
+def watchdog(ms: float = DEFAULT_MS, report: Report | None = None, *, origins: bool = False) -> Watchdog:
     """Report slices that block a loop of this process for more than `ms` milliseconds, while they do; and what looks wrong.
 
     `report(found)` is called in a thread of plait's: with a Block that is unfinished (`ended` false), and once more when it has
     ended after more than twice that time; and with a Suspicion: an exception that nobody retrieves, a task that nothing can wake, a
     cancel that is ignored, a full executor, a thousand tasks at once. The default writes them to standard error. One watchdog at a
     time: a new one takes the place of the one before. `PLAIT_WATCHDOG=ms` and `plait run --watchdog` do the same from outside.
+    `origins` has coroutines remember where they were made, for the warning of one that is never awaited; it costs each 100 ns.
     Raises ValueError for less than 1 ms and OSError where no thread can be had.
     """
     global current
     if not ms >= 1:
         raise ValueError(f"a watchdog needs a time of at least 1 ms, not {ms!r}")
     attach.begin(needed=True)
-    current = Watchdog(ms, report)
+    current = Watchdog(ms, report, origins)
     tasks.watch_failures(task_failed)
     watch_coroutines(True)
     begin_monitor()
@@ -217,7 +221,7 @@ def follow(loop: Any) -> None:
     """Have the monitor read this loop, as long as it lives."""
     if current is None:
         return
-    if side.pulse(loop)[-1] in (0, threading.get_ident()):
+    if current.origins and side.pulse(loop)[-1] in (0, threading.get_ident()):
         sys.set_coroutine_origin_tracking_depth(max(1, sys.get_coroutine_origin_tracking_depth()))
     begin_monitor()  # again in the child of a fork
     address = id(loop)
@@ -396,16 +400,21 @@ warn_unawaited: Any = getattr(warnings, "_warn_unawaited_coroutine", None)
 
 
 def watch_coroutines(on: bool) -> None:
-    """Coroutines remember where they were made, so that the warning of one that was never awaited says it."""
-    if warn_unawaited is not None and (not on or (current is not None and current.report is not None)):
-        setattr(warnings, "_warn_unawaited_coroutine", coroutine_unawaited if on else warn_unawaited)  # noqa: B010
-    sys.set_coroutine_origin_tracking_depth(1 if on else 0)
+    if warn_unawaited is not None:
+        told = current is not None and current.report is not None
+        setattr(warnings, "_warn_unawaited_coroutine", coroutine_unawaited if on and told else warn_unawaited)  # noqa: B010
 
 
 def coroutine_unawaited(coroutine: Any) -> None:
     dog = current
     if dog is not None:
-        file, line, function = (getattr(coroutine, "cr_origin", None) or (("", 0, ""),))[0]
+        origin = getattr(coroutine, "cr_origin", None)
+        if origin:
+            file, line, function = origin[0]
+        else:
+            # Where it was dropped: of a call whose `await` was forgotten that is where it was made.
+            frame = sys._getframe(1)
+            file, line, function = frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname
         what = "was made and never awaited"
         suspect(dog, Suspicion("never awaited", f"coroutine {coroutine.__qualname__}", what, file, line, function))
     warn_unawaited(coroutine)

@@ -5,6 +5,8 @@
 const ROWS_EACH = 16;
 // A group with more rows than this is folded at first: one lane that shows how many of its tasks wait for what.
 const ROWS_UNFOLDED = 16;
+// Groups of more rows show those that have a task in view.
+const ROWS_ALWAYS = 6;
 
 const HEIGHTS = { head: 26, lane: 22, folded: 58 };
 
@@ -97,7 +99,7 @@ class Lanes {
     }
     for (let i = 0; i < recording.count; i++) {
       const a = actor[i];
-      if (!counts[a]++) first[a] = Math.min(first[a], recording.start[i]);
+      if (!counts[a]++) first[a] = Math.min(recording.previousEnd[i], recording.start[i]);
       last[a] = Math.max(last[a], recording.end[i]);
     }
     return { first, last, counts };
@@ -117,7 +119,7 @@ class Lanes {
       }
       if (group.folded) { add({ type: "folded", group }, HEIGHTS.folded); continue; }
       add({ type: "head", group }, HEIGHTS.head);
-      const all = group.rows.length <= ROWS_UNFOLDED;
+      const all = group.rows.length <= ROWS_ALWAYS;
       for (const row of group.rows) if (all || this.livesIn(row, early, late)) add({ type: "lane", group, row }, HEIGHTS.lane);
     }
     this.height = y;

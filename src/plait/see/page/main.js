@@ -269,7 +269,7 @@ class App {
   // Once the view stands still, rows of large groups that have nothing in it make room; what stands at the top stays there.
   settle() {
     const { lanes, view } = this;
-    if (!lanes.groups.some((group) => !group.folded && group.rows.length > ROWS_UNFOLDED)) return;
+    if (!lanes.groups.some((group) => !group.folded && group.rows.length > ROWS_ALWAYS)) return;
     const top = lanes.at(view.scroll);
     const gone = top ? view.scroll - top.y : 0;
     lanes.arrange(view.from, view.to);
