@@ -192,6 +192,12 @@ def test_what_is_missing_is_told() -> None:
     assert ("info", "12 events are missing for 3.00 ms: the ring was full") == (finding.level, finding.text)
 
 
+def test_a_damaged_file_is_told() -> None:
+    recording = run(answers())
+    recording.meta["problems"] = "the last block is cut off"
+    assert ["not all of the file could be read: the last block is cut off"] == [f.text for f in said(recording)]
+
+
 def test_raised_and_cancelled_ends_are_no_findings_of_their_own() -> None:
     def ends(outcome: Outcome) -> Script:
         yield 10 * US, Done(outcome, "ValueError: x")

@@ -123,10 +123,12 @@ def serve(text: str, port: int, *, alone: bool) -> int:
     except (OSError, OverflowError) as error:
         raise Refused(f"cannot serve on 127.0.0.1:{port}: {getattr(error, 'strerror', None) or error}") from None
     with server:
-        print(f"{server.url}\nCtrl-C ends it.", flush=True)
-        if not alone and not (has_browser() and open_browser(server.url)):
-            print("No browser could be opened here: open the address, or write a page with --html FILE.", flush=True)
         try:
+            print(f"{server.url}\nCtrl-C ends it.", flush=True)
+            if not alone and not (has_browser() and open_browser(server.url)):
+                print(
+                    "No browser could be opened here: open the address, or write a page with --html FILE.", flush=True
+                )
             server.serve_forever()
         except KeyboardInterrupt:
             print()

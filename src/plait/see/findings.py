@@ -344,6 +344,8 @@ def life(recording: Recording, actor: int) -> int:
 
 
 def lost(recording: Recording) -> Iterator[Finding]:
+    if problems := recording.meta.get("problems"):
+        yield Finding("info", "damaged", f"not all of the file could be read: {problems}")
     for gap in recording.gaps:
         events = f"{gap.lost:,} events" if gap.lost else "events"
         yield Finding(
