@@ -170,7 +170,9 @@ def test_it_is_had_from_outside(way: str, tmp_path: Path, monkeypatch: pytest.Mo
         [sys.executable, "-m", "plait", "run", *words, str(program)], capture_output=True, text=True, timeout=30
     )
     assert (0, "") == (done.returncode, done.stdout)
-    assert f'File "{program}", line 3, in main\n    time.sleep(0.2)\n  time.sleep: use await asyncio.sleep' in done.stderr
+    assert (
+        f'File "{program}", line 3, in main\n    time.sleep(0.2)\n  time.sleep: use await asyncio.sleep' in done.stderr
+    )
 
 
 @pytest.mark.parametrize("value", ["x", "0.1", "nan", "-5"])
@@ -180,7 +182,10 @@ def test_a_threshold_that_is_none_is_refused(value: str, monkeypatch: pytest.Mon
     assert (0, 1) == (ended.status, ended.errors.count("\n")), ended.errors
     assert ended.errors.startswith(f"plait: PLAIT_WATCHDOG='{value}'")
     done = subprocess.run(
-        [sys.executable, "-m", "plait", "run", f"--watchdog={value}", "x.py"], capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "plait", "run", f"--watchdog={value}", "x.py"],
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert (2, 1) == (done.returncode, done.stderr.count("\n"))
 
