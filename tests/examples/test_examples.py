@@ -2,13 +2,16 @@
 
 import http.server
 import os
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -238,3 +241,79 @@ def test_follow_refuses_what_it_cannot_watch(tmp_path: Path) -> None:
             output, error = process.communicate(timeout=SECONDS)
             assert (2, "") == (process.returncode, output)
             assert "follow.py: error: " in error
+
+
+def photo(path: Path, taken: str, pixels: bytes) -> Path:
+    """A JPEG file as a camera writes it, up to its first pixels."""
+    taken_bytes = taken.encode() + b"\0"
+    camera = struct.pack(">HHHIII", 1, 0x9003, 2, len(taken_bytes), 44, 0)
+    tiff = b"MM\0*" + struct.pack(">IHHHIII", 8, 1, 0x8769, 4, 1, 26, 0) + camera + taken_bytes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\xff\xd8\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff + pixels)
+    return path
+
+
+def photos(*words: str) -> tuple[int, list[str], str]:
+    command = [sys.executable, str(EXAMPLES / "photos.py"), *words]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    return ended.returncode, ended.stdout.splitlines(), ended.stderr
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_photos_are_sorted_by_their_day(tmp_path: Path) -> None:
+    source, album = tmp_path / "camera", tmp_path / "album"
+    one = photo(source / "1" / "IMG_1.JPG", "2024:05:17 10:11:12", b"one")
+    photo(source / "2" / "IMG_1.JPG", "2024:05:17 20:00:00", b"other")
+    photo(source / "again.jpg", "2024:05:17 10:11:12", b"one")
+    (source / "notes.txt").write_text("not a photo")
+    (source / "plain.png").write_bytes(b"no camera wrote this")
+    os.utime(source / "plain.png", (0, datetime(2023, 1, 2, 3, 4, 5).timestamp()))
+    before = files(source)
+    status, lines, error = photos("--dry-run", str(source), str(album))
+    assert (0, "", False) == (status, error, album.exists())
+    assert "3 would be put" in lines[-1]
+    status, lines, error = photos(str(source), str(album))
+    assert (0, "", before) == (status, error, files(source))
+    assert {"3 copied", "1 left out"} == set(lines[-1].split(", "))
+    found = files(album)
+    assert {"2023/2023-01-02/plain.png"} == {name for name in found if "2024" not in name}
+    assert sorted(set(before.values()) - {b"not a photo"}) == sorted(found.values())
+    assert {"2024/2024-05-17"} == {str(Path(name).parent) for name in found if "2024" in name}
+    assert (0, ["4 left out"]) == (photos(str(source), str(album))[0], photos(str(source), str(album))[1][-1:])
+    one.write_bytes(b"x")
+    assert "1 moved" in photos("--move", str(source), str(album))[1][-1]
+    assert not one.exists()
+
+
+def test_photos_that_arrive_later_are_sorted_when_they_are_complete(tmp_path: Path) -> None:
+    source, album = tmp_path / "camera", tmp_path / "album"
+    source.mkdir()
+    words = ["--watch", "--move", "--quiet", "0.05", str(source), str(album)]
+    with program("photos.py", *words) as process:
+        assert f"watching {source}" == line(process.stdout)
+        path = photo(source / "new folder" / "a.jpg", "2020:02:29 00:00:00", b"a")
+        place = album / "2020" / "2020-02-29" / "a.jpg"
+        assert f"moved: {path} to {place}" == line(process.stdout)
+        assert place.read_bytes().endswith(b"a")
+        assert (0, "1 moved\n", "") == end(process)
+    with program("photos.py", *words) as process:
+        assert f"watching {source}" == line(process.stdout)
+        shutil.rmtree(source)
+        output, error = process.communicate(timeout=SECONDS)
+        assert (1, "no photos\n", f"photos.py: error: {source} is gone\n") == (process.returncode, output, error)
+
+
+def test_photos_that_cannot_be_sorted_are_told(tmp_path: Path) -> None:
+    source, album = tmp_path / "camera", tmp_path / "album"
+    photo(source / "a.jpg", "2024:05:17 10:11:12", b"a")
+    album.mkdir()
+    (album / "2024").write_text("a file where a folder should be")
+    status, lines, error = photos(str(source), str(album))
+    assert (1, ["1 failed"]) == (status, lines)
+    assert f"failed: {source / 'a.jpg'}" in error
+    assert {"2024": b"a file where a folder should be"} == files(album)
+    status, lines, error = photos(str(source / "missing"), str(album))
+    assert (2, [], f"photos.py: error: {source / 'missing'} is not a folder\n") == (status, lines, error)

@@ -59,7 +59,7 @@ async def use_anyio_files(open_file: Any, folder: pathlib.Path) -> list[Any]:
     path = folder / "file"
     said: list[Any] = []
     async with await open_file(path, "w+", encoding="utf-8", newline="") as file:
-        said += [type(file), file.name, file.encoding, file.closed, file.limiter]
+        said += [type(file), file.name, file.mode, file.encoding, file.closed, file.limiter]
         said += [await file.write("one\ntwo\r\nthree"), await file.tell()]
         await file.writelines(["\nfour", "\nfünf"])
         await file.flush()
@@ -228,7 +228,7 @@ async def use_aiofiles(open: Any, folder: pathlib.Path) -> list[Any]:
     path = folder / "file"
     said: list[Any] = []
     async with open(path, "w+", encoding="utf-8") as file:
-        said += [type(file), str(file.name), file.encoding, file.closed, await file.readable()]
+        said += [type(file), str(file.name), file.mode, file.encoding, file.closed, await file.readable()]
         said += [await file.write("one\ntwo\nthree"), await file.tell(), await file.writable(), await file.seekable()]
         await file.writelines(["\nfour"])
         await file.flush()

@@ -138,7 +138,10 @@ def open(
         loop = plait_loop()
         raw = await open_raw(loop, file, mode, flags, closefd, opener)
         try:
-            return dress(raw, binary, buffering, encoding, errors, newline)
+            opened = dress(raw, binary, buffering, encoding, errors, newline)
+            if isinstance(opened, TextFile):
+                opened.mode = mode  # in the words of whoever opened it, as the built-in open() keeps them
+            return opened
         except BaseException:
             await raw.close()
             raise

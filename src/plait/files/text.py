@@ -32,6 +32,7 @@ class TextFile(TextMemory, FileMethods[str]):
         write_through: bool = False,
     ) -> None:
         self.buffer = buffer
+        self.mode = buffer.mode.replace("b", "")
         self._detached = False
         self._seekable = self._telling = buffer.seekable()
         self._chunk = CHUNK if buffer._writes else max(CHUNK, buffer._room)
@@ -82,10 +83,6 @@ class TextFile(TextMemory, FileMethods[str]):
     @property
     def name(self) -> Any:
         return self.buffer.name
-
-    @property
-    def mode(self) -> str:
-        return self.buffer.mode.replace("b", "")
 
     @property
     def closed(self) -> bool:
