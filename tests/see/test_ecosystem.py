@@ -78,7 +78,7 @@ def test_uvicorn(record: Record) -> None:
         await send({"type": "http.response.body", "body": b"here"})
 
     async def main() -> None:
-        config = uvicorn.Config(application, port=0, lifespan="off", log_level="error")
+        config = uvicorn.Config(application, port=0, lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve(), name="serving")
         while not server.started:

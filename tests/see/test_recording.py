@@ -232,13 +232,15 @@ def test_loops_that_run_one_after_another_are_one_recording(tmp_path: Path) -> N
 
 def test_the_child_of_a_fork_is_not_recorded(tmp_path: Path) -> None:
     path = tmp_path / "parent.plait"
-    with plait.record(path):
+    with plait.record(path) as recording:
         plait.run(spin(3))
         child = os.fork()
         if child == 0:
             plait.run(spin(100))
+            recording.stop()
             os._exit(0)
-        os.waitpid(child, 0)
+        assert 0 == os.waitpid(child, 0)[1]
+        assert os.path.exists(live_path(path))
         plait.run(spin(3))
-    recording = read(path)
-    assert 100 > len([actor for actor in recording.slices.actor if recording.actors[actor].function.endswith(".spin")])
+    whole = read(path)
+    assert 8 == len([actor for actor in whole.slices.actor if whole.actors[actor].function.endswith(".spin")])

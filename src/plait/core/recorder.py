@@ -45,7 +45,6 @@ from cython.cimports.plait.core.frames import (
 )
 from cython.cimports.plait.core.ready import Runnable, Scheduler
 from cython.cimports.plait.engine.record import (
-    PLAIT_ACTOR,
     PLAIT_AGAIN,
     PLAIT_AWAITS_FUTURE,
     PLAIT_AWAITS_GROUP,
@@ -70,6 +69,7 @@ from cython.cimports.plait.engine.record import (
     plait_record_begin,
     plait_record_calibrate,
     plait_record_end,
+    plait_record_introduce,
     plait_record_keep_together,
     plait_record_knows,
     plait_record_loop_until,
@@ -211,6 +211,7 @@ class Recorder:
         self.foreign_tasks = weakref.WeakKeyDictionary()
         self.descriptors = {}
         self.find_frames()
+        recorders.add(self)
 
     def __dealloc__(self):
         if self.view.buf != cython.NULL:
@@ -351,6 +352,17 @@ class Recorder:
         self.tell_wall_clock()
         record.live.end_ns = plait_record_now(record)
 
+    def _forget(self):
+        """In the child of a fork."""
+        loop = self.loop
+        self.loop = None
+        self.on_event = None
+        if loop is not None:
+            loop.record = cython.NULL
+            loop.recorder = None
+            if loop.engine is not None:
+                loop.engine.record = cython.NULL
+
     # Who is who.
 
     def number_of(self, key):
@@ -423,6 +435,7 @@ class Recorder:
         if known != cython.NULL:
             number: cython.uint = self.number_of(cython.cast(cython.p_void, known))
             if number != 0:
+                self.record.last_code, self.record.last_number = known, number
                 return number
         code = getattr(coroutine, "cr_code", None)
         if not isinstance(code, types.CodeType):
@@ -472,21 +485,7 @@ class Recorder:
         record: cython.pointer(plait_record) = cython.address(self.record)
         name: bytes = b"" if text is None else text.encode("utf-8", "replace")[:TEXT_MAX]
         plait_record_keep_together(record, 1 + (len(name) + TEXT_PART - 1) // TEXT_PART)
-        event: cython.pointer(plait_event) = plait_record_next(record)
-        if record.next_actor == 0:
-            record.next_actor = record.first_actor = 1  # the numbers went round
-        actor: cython.uint = record.next_actor
-        record.next_actor += 1
-        event.start_ns = created_ns
-        event.duration = number
-        event.delay = previous
-        event.actor = actor
-        event.waker = record.pusher
-        event.site = code
-        event.at = 0
-        event.type = PLAIT_ACTOR | kind << 4
-        event.flags = record.pusher_kind
-        plait_record_wrote(record)
+        actor: cython.uint = plait_record_introduce(record, previous, kind, code, number, created_ns)
         if name:
             self.write_text(name)
         return actor
@@ -800,6 +799,19 @@ class Recorder:
             self.view.buf = cython.NULL
             self.mapping.close()
 
+
+# Those that have memory and perhaps a loop.
+recorders = weakref.WeakSet()
+
+
+def forget_after_fork():
+    """In the child: the parent goes on recording, and its mapping is not written to from here."""
+    waiting.clear()
+    for recorder in list(recorders):
+        recorder._forget()
+
+
+os.register_at_fork(after_in_child=forget_after_fork)
 
 # Recorders that wait for a loop to run in their thread, by its number.
 waiting: dict = {}

@@ -35,7 +35,7 @@ from cython.cimports.plait.core.current import (
     plait_leave_task,
     plait_switch_task,
 )
-from cython.cimports.plait.core.frames import plait_coroutine_place
+from cython.cimports.plait.core.frames import plait_coroutine_code, plait_coroutine_place
 from cython.cimports.plait.core.futures import Future, OperationFuture, State
 from cython.cimports.plait.core.recorder import Interrupted, Recorder, recorder_of, set_wakeup
 from cython.cimports.plait.engine.record import (
@@ -47,6 +47,7 @@ from cython.cimports.plait.engine.record import (
     PLAIT_RAISED,
     PLAIT_RETURNED,
     PLAIT_WAITS,
+    plait_record_introduce,
     plait_record_knows,
 )
 
@@ -184,24 +185,28 @@ class Task(Future):
 
     # What the recorder asks.
 
+    @cython.nonecheck(False)
     def identify(self, record):
         if not plait_record_knows(record, self.actor):
             self.introduce(record, 0)
         record.at = plait_coroutine_place(record, self._coro)
         return self.actor
 
+    @cython.nonecheck(False)
     def introduce(self, record, created_ns):
-        recorder: Recorder = recorder_of(record)
-        code: cython.uint = recorder.code_of_coroutine(self._coro)
         number: cython.uint = 0
-        text = None
-        if isinstance(self.name, str):
-            text = self.name
-        else:
+        code: cython.p_void = plait_coroutine_code(record, self._coro)
+        if not isinstance(self.name, str):
             number = cython.cast(cython.uint, cython.cast(cython.ulonglong, self.name))
-        self.actor = recorder.introduce(self.actor, 0, code, number, created_ns, text)
+            if code == record.last_code and code != cython.NULL:
+                self.actor = plait_record_introduce(record, self.actor, 0, record.last_number, number, created_ns)
+                return 0
+        recorder: Recorder = recorder_of(record)
+        text = self.name if number == 0 else None
+        self.actor = recorder.introduce(self.actor, 0, recorder.code_of_coroutine(self._coro), number, created_ns, text)
         return 0
 
+    @cython.nonecheck(False)
     def outcome(self, record):
         if self.state == State.PENDING:
             waiter = self._fut_waiter
@@ -334,6 +339,8 @@ class Task(Future):
 
     def returned(self, value):
         self.unlink()
+        if self._loop.record != cython.NULL:
+            self._loop.record.ending = True
         if self._must_cancel:  # cancelled in its last slice: it was asked to end, and it ended
             self._must_cancel = False
             self.finish_cancelled(self._cancel_message)

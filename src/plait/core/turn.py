@@ -227,10 +227,11 @@ class Core:
                 )
         return 0
 
+    @cython.nonecheck(False)
     def run_recorded(self, runnable):
         """As a slice of its actor."""
         record = self.record
-        pushed: plait_pushed = record.pushed[(self.head - 1) & self.mask]
+        pushed: cython.pointer(plait_pushed) = record.pushed + ((self.head - 1) & self.mask)
         plait_record_begin(record, pushed.ns, pushed.kind, pushed.id)
         actor: cython.uint = runnable.identify(record)
         record.actor = actor
@@ -241,6 +242,7 @@ class Core:
             runnable.run()
         return self.end_slice(runnable)
 
+    @cython.nonecheck(False)
     def end_slice(self, runnable):
         record = self.record
         if record != cython.NULL and record.running:

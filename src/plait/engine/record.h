@@ -122,11 +122,14 @@ typedef struct plait_record {
     uint16_t at;
     uint8_t waker_kind, running, outcome, awaited;
     uint8_t loop_due; /* the loop did work of its own since the boundary */
+    uint8_t ending;   /* the slice is over but for telling those who wait for its task */
     uint8_t slow;     /* a slice took longer than slow_ns */
     /* Who makes ready what is pushed now. */
     uint32_t pusher, pusher_kind;
     plait_pushed *pushed;
     int64_t again; /* the place in `pushed` of what made itself ready, at the end of its own slice; or -1 */
+    void *last_code; /* of the task that was made last, and its number */
+    uint32_t last_number;
     /* Actors have their numbers from here on; one with an older number was introduced in an older chunk. */
     uint32_t first_actor, next_actor;
     uint32_t chunk_events, chunk_count;
@@ -289,6 +292,7 @@ static inline void plait_record_begin(plait_record *record, uint64_t ready_ns, u
     record->awaited = 0;
     record->outcome = PLAIT_WAITS;
     record->running = 1;
+    record->ending = 0;
     record->again = -1;
     record->pusher_kind = PLAIT_BY_SLICE;
     record->pusher = (uint32_t)record->slices;
@@ -314,17 +318,36 @@ static inline void plait_record_busy(plait_record *record) {
     record->pusher = 0;
 }
 
-/* An entry was put into the ready ring at this place. What makes itself ready does so at the end of its slice. */
+/* An entry was put into the ready ring at this place. What a slice makes ready as its last act is ready when it ends. */
 static inline void plait_record_ready(plait_record *record, unsigned place, uint32_t actor) {
     plait_pushed *pushed = record->pushed + place;
     pushed->id = record->pusher;
     pushed->kind = record->pusher_kind;
-    if (actor != 0 && actor == record->actor && record->running) {
+    if (record->running && record->again < 0 && (record->ending || (actor != 0 && actor == record->actor))) {
         pushed->ns = record->boundary_ns;
         record->again = place;
     } else {
         pushed->ns = record->pushed_ns = plait_record_now(record);
     }
+}
+
+/* Introduce an actor that has no text; see Recorder.introduce. */
+static inline uint32_t plait_record_introduce(
+    plait_record *record, uint32_t previous, unsigned kind, uint32_t code, uint32_t number, uint64_t created_ns) {
+    if (__builtin_expect(record->next_actor == 0, 0)) record->next_actor = record->first_actor = 1; /* the numbers went round */
+    plait_event *event = plait_record_next(record);
+    uint32_t actor = record->next_actor++;
+    event->start_ns = created_ns;
+    event->duration = number;
+    event->delay = previous;
+    event->actor = actor;
+    event->waker = record->pusher;
+    event->site = code;
+    event->at = 0;
+    event->type = (uint8_t)(PLAIT_ACTOR | kind << 4);
+    event->flags = (uint8_t)record->pusher_kind;
+    plait_record_wrote(record);
+    return actor;
 }
 
 static inline int plait_record_knows(const plait_record *record, uint32_t actor) {

@@ -72,7 +72,10 @@ cdef extern from "record.h" nogil:
         unsigned short at
         unsigned char waker_kind, running, outcome, awaited
         unsigned char loop_due
+        unsigned char ending
         unsigned char slow
+        void* last_code
+        unsigned int last_number
         unsigned int pusher, pusher_kind
         plait_pushed* pushed
         long long again
@@ -98,4 +101,6 @@ cdef extern from "record.h" nogil:
     void plait_record_idle(plait_record* record)
     void plait_record_busy(plait_record* record)
     void plait_record_ready(plait_record* record, unsigned int place, unsigned int actor)
+    unsigned int plait_record_introduce(plait_record* record, unsigned int previous, unsigned int kind, unsigned int code,
+                                        unsigned int number, unsigned long long created_ns)
     bint plait_record_knows(const plait_record* record, unsigned int actor)

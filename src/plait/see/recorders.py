@@ -84,6 +84,7 @@ class FileRecording:
         self._meta = new_meta(threading.current_thread().name, self.program, self.arguments)
         if loop is not None:
             self._meta["engine"] = loop.engine.name
+        self._pid = os.getpid()
         self._file = open(self.path, "wb")  # noqa: SIM115 - closed by stop()
         self._wake = -1
         try:
@@ -105,6 +106,9 @@ class FileRecording:
         """End, and write what is left. Idempotent."""
         if self._recorder is None or self._file is None:
             return
+        if self._pid != os.getpid():  # the child of a fork: the recording is the parent's
+            self._close()
+            return
         core.end(self._recorder)
         self._ending = True
         os.eventfd_write(self._wake, 1)
@@ -125,8 +129,9 @@ class FileRecording:
         if self._wake >= 0:
             os.close(self._wake)
             self._wake = -1
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(live_path(self.path))
+        if self._pid == os.getpid():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(live_path(self.path))
 
     # The writer's thread.
 
