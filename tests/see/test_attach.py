@@ -152,7 +152,8 @@ def test_a_stream_is_told_with_its_peer_and_what_listens_there() -> None:
     """By the port: a database's here, on which nobody needs to be one."""
     loop = dumped("""
 async def main():
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 6379)
+    kept = []
+    server = await asyncio.start_server(lambda *pair: kept.append(pair), "127.0.0.1", 6379)
     reader, writer = await asyncio.open_connection("127.0.0.1", 6379)
     asyncio.get_running_loop().call_soon(ready)
     await reader.read()

@@ -144,9 +144,13 @@ def short(file: str) -> str:
 
 
 def circles(tasks: Iterable[Task]) -> list[list[int]]:
-    """Tasks that wait for each other in a circle: every one for the next. Those that any of several could wake are left out."""
+    """Tasks that wait for each other in a circle: every one for the next. Each is told of in one circle only.
+
+    Those that any of several could wake are left out.
+    """
     edges = {task["id"]: task["on"] for task in tasks if not task.get("any_of") and task["state"] == "waits"}
     found: list[list[int]] = []
+    told: set[int] = set()
     seen: set[int] = set()
     for start in edges:
         path: dict[int, int] = {}
@@ -162,7 +166,10 @@ def circles(tasks: Iterable[Task]) -> list[list[int]]:
                 stack.pop()
                 del path[node]
             elif after in path:
-                found.append(list(path)[path[after] :])
+                circle = list(path)[path[after] :]
+                if not told.intersection(circle):
+                    found.append(circle)
+                    told.update(circle)
             elif after in edges and after not in seen:
                 seen.add(after)
                 path[after] = len(path)
@@ -211,7 +218,8 @@ def forest(tasks: list[Task], every: bool, also: Iterable[int] = ()) -> list[Nod
         return nodes
 
     trees = build(roots)
-    trees += build([by_id[each] for each in also if each not in told])
+    for each in also:
+        trees += build([by_id[each]] if each not in told else [])
     while left := [task for task in tasks if task["id"] not in told]:
         trees += build(left[:1])  # in a circle with those above, or deeper than a tree goes
     return trees

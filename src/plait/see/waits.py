@@ -104,9 +104,16 @@ def name_library(wait: Wait, frames: list[types.FrameType]) -> None:
 def by_function(frame: types.FrameType, loop: Any) -> Wait | None:
     """What a function of asyncio's or ours waits for, by its name and locals; None for one that only passes on."""
     name = frame.f_code.co_qualname
+    module = str(frame.f_globals.get("__name__", ""))
+    if module == "plait.net.waiting":
+        return of_stream(frame.f_locals.get("reader"), "reads from")
+    if module.startswith("plait.files."):
+        return Wait(WaitKind.FILE, f"{module.rpartition('.')[2]}: {name}")
     owner, _, method = name.rpartition(".")
     if owner in ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "Queue"):
         return of_lock(frame.f_locals.get("self"), method)
+    if method == "getaddrinfo":
+        return Wait(WaitKind.DNS, f"getaddrinfo {frame.f_locals.get('host')!r}")
     if method.startswith("sock_"):
         return of_socket(frame.f_locals.get("sock"), method)
     handler = BY_NAME.get(name)
@@ -150,8 +157,8 @@ def of_sleep(values: dict[str, Any], loop: Any) -> Wait:
     return wait
 
 
-def of_stream(values: dict[str, Any], doing: str) -> Wait:
-    transport = standard.stream_transport(values.get("self"))
+def of_stream(stream: Any, doing: str) -> Wait:
+    transport = standard.stream_transport(stream)
     if transport is None:
         return Wait(WaitKind.NETWORK, doing)
     try:
@@ -199,21 +206,18 @@ def of_thread(values: dict[str, Any], loop: Any) -> Wait:
     return Wait(WaitKind.THREAD, f"to_thread({getattr(function, '__qualname__', None) or type(function).__name__})")
 
 
-def of_name(values: dict[str, Any], loop: Any) -> Wait:
-    return Wait(WaitKind.DNS, f"getaddrinfo {values.get('host')!r}")
-
-
 def reading(values: dict[str, Any], loop: Any) -> Wait:
-    return of_stream(values, "reads from")
+    return of_stream(values.get("self"), "reads from")
 
 
 def writing(values: dict[str, Any], loop: Any) -> Wait:
-    return of_stream(values, "writes to")
+    return of_stream(values.get("self"), "writes to")
 
 
 BY_NAME = {
     "sleep": of_sleep,
     "StreamReader._wait_for_data": reading,
+    "FlowControlMixin._drain_helper": writing,
     "StreamWriter.drain": writing,
     "StreamWriter.wait_closed": writing,
     "TaskGroup.__aexit__": of_group,
@@ -223,27 +227,35 @@ BY_NAME = {
     "BaseSubprocessTransport._wait": of_process,
     "Server.serve_forever": of_server,
     "to_thread": of_thread,
-    "BaseEventLoop.getaddrinfo": of_name,
 }
 
 
 def held_locks(task: Any, locks: list[Any]) -> list[Any]:
-    """Which of the locks the task holds by `async with`: the suspended frame keeps the lock's __aexit__ on its stack."""
+    """Which of the locks the task holds by `async with`."""
     held = []
     chain = list(coroutine_chain(task))
     inner = [frame for _, frame in chain[1:]]
     for (coroutine, _), awaited in zip(chain, [*inner, None], strict=True):
-        on_stack = gc.get_referents(coroutine)
-        # Up to 3.13 a bound method; from 3.14 the function, and the lock itself beside it.
-        bound = [each.__self__ for each in on_stack if is_exit(each) and hasattr(each, "__self__")]
-        if any(is_exit(each) and not hasattr(each, "__self__") for each in on_stack):
-            bound += on_stack
+        managers = managers_of(coroutine)
         entering = entered(awaited)
-        if entering is not None and any(each is entering for each in bound):
+        if entering is not None and any(each is entering for each in managers):
             # Not held yet: its exit is put on the stack before it is entered.
-            bound.pop(next(place for place, each in enumerate(bound) if each is entering))
-        held += [lock for lock in locks if any(each is lock for each in bound)]
+            managers.pop(next(place for place, each in enumerate(managers) if each is entering))
+        held += [lock for lock in locks if any(each is lock for each in managers)]
     return held
+
+
+def managers_of(coroutine: Any) -> list[Any]:
+    """What it is inside of by `async with`: the suspended frame keeps their __aexit__ on its stack.
+
+    Up to 3.13 that is a bound method; from 3.14 the function, and next to it what it is a method of.
+    """
+    held = gc.get_referents(coroutine)
+    managers = []
+    for each, after in zip(held, [*held[1:], None], strict=True):
+        if is_exit(each):
+            managers.append(getattr(each, "__self__", after))
+    return managers
 
 
 def entered(frame: types.FrameType | None) -> Any:
@@ -261,8 +273,7 @@ def timeout_ends(task: Any) -> float | None:
     """When (in loop.time()) an `asyncio.timeout` around the task's wait ends it, if one does."""
     ends = []
     for coroutine, _ in coroutine_chain(task):
-        for each in gc.get_referents(coroutine):
-            timeout = getattr(each, "__self__", None) if is_exit(each) else each
-            if isinstance(timeout, asyncio.Timeout) and not timeout.expired() and timeout.when() is not None:
-                ends.append(timeout.when())
+        for each in managers_of(coroutine):
+            if isinstance(each, asyncio.Timeout) and not each.expired():
+                ends.append(each.when())
     return min((when for when in ends if when is not None), default=None)
