@@ -687,6 +687,12 @@ class Painter {
     return this.nearest(this.lanes.order, item.row.from, item.row.to, time, slack);
   }
 
+  // The mark on the ruler at a point, or null.
+  markAt(x, y) {
+    if (y >= LAYOUT.ruler || x < this.gutter) return null;
+    return this.recording.marks.find((mark) => Math.abs(this.x(mark[0]) - x) <= 6) ?? null;
+  }
+
   nearest(order, from, to, time, slack) {
     const a = order.endsAfter(from, to, time - slack);
     const b = order.startsAt(a, to, time + slack);
