@@ -1,7 +1,7 @@
 "use strict";
 // Draws the weave. Everything is drawn anew for each frame, in as many steps as there are pixels, however many slices there are.
 
-const LAYOUT = { ruler: 26, thread: 64, space: 12, overview: 46 };
+const LAYOUT = { ruler: 26, thread: 64, space: 12 };
 const TALLEST_BLOCK = 14;
 const COUNTING_MS = 6; // what a frame may spend on tiles of folded groups
 const THREADS_DRAWN = 160; // with no more slices in view than this, each is tied to its lane by a line
