@@ -160,6 +160,13 @@ def test_a_tip_says_what_a_task_waits_for(shown: Show, recording: Recording) -> 
     )
 
 
+def test_a_mark_tells_its_text(shown: Show, recording: Recording) -> None:
+    browser = shown(recording)
+    spot(browser, ask(browser, "app.painter.x(app.recording.marks[0][0])"), 20).perform()
+    shown_text = "document.getElementById('tip').innerText"
+    assert browsers.wait(browser, f"!document.getElementById('tip').hidden && {shown_text}").startswith("deployed")
+
+
 def test_arrows_lead_from_the_waker(shown: Show, recording: Recording) -> None:
     """Something is drawn over the lanes only while a slice with a waker is chosen."""
     browser = shown(recording)

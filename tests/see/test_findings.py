@@ -115,9 +115,11 @@ def test_queries_from_one_line_could_be_together() -> None:
          (WaitKind.TIMER, "sleep", 500 * MS, 4), (WaitKind.WEB, "c", 30 * MS, 5)],
         [(WaitKind.WEB, "a", 3 * MS, 1), (WaitKind.WEB, "b", 3 * MS, 2), (WaitKind.WEB, "c", 3 * MS, 3)],
         [(WaitKind.DNS, "a", 30 * MS, 1), (WaitKind.WEB, "a:443", 30 * MS, 1)],
+        [(WaitKind.NETWORK, "peer", 30 * MS, 1), (WaitKind.DATABASE, "postgresql ::1:5432", 30 * MS, 2),
+         (WaitKind.DATABASE, "postgresql", 30 * MS, 3)],
     ],
     ids=["a stream that is read", "a stream that is answered", "queries that build on each other", "with pauses between",
-         "nothing to gain", "a name and its address"],
+         "nothing to gain", "a name and its address", "a database and its connection"],
 )  # fmt: skip
 def test_a_conversation_is_no_row_of_answers(waits: list[tuple[WaitKind, str, int, int]]) -> None:
     assert [] == said(run(answers(*waits), 20_000))

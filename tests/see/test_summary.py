@@ -55,6 +55,19 @@ def test_waits_end_where_the_answer_is_there_and_not_where_it_is_taken() -> None
     assert recording.slices.delay_ns[last] > 40 * MS
 
 
+def test_a_wait_that_began_before_the_recording_counts_from_its_start() -> None:
+    """Of a task; when a connection began to listen is not known."""
+    for kind, expected in ((ActorKind.TASK, 40), (ActorKind.PROTOCOL, -1)):
+        recording = Recording({}, 1000, 2000, 0.0, [Actor(kind, "a")], [], recordings.Slices())
+        columns = recording.slices
+        columns.start_ns.append(1050)
+        columns.delay_ns.append(10)
+        columns.wait_kind.append(WaitKind.NETWORK)
+        for name in ("duration_ns", "actor", "outcome", "waker_kind", "waker", "wait_target", "line"):
+            getattr(columns, name).append(0)
+        assert [expected] == list(waited(recording))
+
+
 def test_waits_are_told_by_kind_and_target_the_longest_first() -> None:
     summary = summarize(two_tasks())
     assert [WaitKind.DATABASE, WaitKind.TIMER] == [waits.kind for waits in summary.waits]

@@ -264,12 +264,13 @@ def together(recording: Recording, waits: array[int]) -> Iterator[Finding]:
             saved[group_name(recording.actors[actor])].append((gain, actor, shown))
 
     is_task = bytearray(actor.kind == ActorKind.TASK for actor in recording.actors)
+    places = places_of(recording)
     counts = bytearray(kind in TOGETHER_KINDS for kind in WaitKind)
     for index, (actor, kind, target, wait, outcome) in enumerate(
         zip(slices.actor, slices.wait_kind, slices.wait_target, waits, slices.outcome, strict=True)
     ):
         if counts[kind] and target >= 0 and wait >= 0 and is_task[actor]:
-            rows[actor].append((index, target))
+            rows[actor].append((index, places[target]))
         elif actor in rows and kind != WaitKind.DNS and wait >= TOGETHER_WAIT_NS:
             finish(actor)
         if outcome >= Outcome.RETURNED and actor in rows:
@@ -299,6 +300,15 @@ def together(recording: Recording, waits: array[int]) -> Iterator[Finding]:
             actor,
             len(found),
         )
+
+
+def places_of(recording: Recording) -> list[int]:
+    """For each target the first one that is the same place. A database is one, also where only its name is known."""
+    known: dict[str, int] = {}
+    return [
+        known.setdefault(target.text.partition(" ")[0] if target.kind == WaitKind.DATABASE else target.text, index)
+        for index, target in enumerate(recording.targets)
+    ]
 
 
 def gain_of(recording: Recording, row: list[tuple[int, int]], waits: array[int]) -> tuple[int, list[int]]:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from plait.see.model import Actor, ActorKind, Recording, WaitKind
 
-__all__ = ["BLOCKED_NS", "Histogram", "KindWaits", "Summary", "Top", "group_name", "summarize", "waited"]
+__all__ = ["BLOCKED_NS", "Histogram", "KindWaits", "Summary", "Top", "beginning", "group_name", "summarize", "waited"]
 
 # A slice of this length keeps everybody else from going on for long enough to be felt.
 BLOCKED_NS = 50_000_000
@@ -101,20 +101,28 @@ def group_name(actor: Actor) -> str:
     return actor.function or actor.name
 
 
+def beginning(recording: Recording, actor: Actor) -> int:
+    """Since when it may have waited before its first slice; -1 where that is not known, as of a connection that was accepted some
+    time. A task that nobody saw begin was there before the recording.
+    """
+    return max(recording.start_ns, actor.created_ns) if actor.created_ns or actor.kind == ActorKind.TASK else -1
+
+
 def waited(recording: Recording) -> array[int]:
     """For each slice, how long its actor waited before it until it was ready; -1 for one that was ready at once.
 
     A wait that had begun before the recording counts from the recording's start.
     """
     slices = recording.slices
-    ends: dict[int, int] = {}
+    ends = [beginning(recording, actor) for actor in recording.actors]
     result = array("q", [-1]) * len(slices)
     for index, (actor, start, duration, kind, delay) in enumerate(
         zip(slices.actor, slices.start_ns, slices.duration_ns, slices.wait_kind, slices.delay_ns, strict=True)
     ):
         if kind:
-            since = ends.get(actor) or max(recording.start_ns, recording.actors[actor].created_ns)
-            result[index] = max(0, start - max(delay, 0) - since)
+            since = ends[actor]
+            if since >= 0:
+                result[index] = max(0, start - max(delay, 0) - since)
         ends[actor] = start + duration
     return result
 

@@ -16,7 +16,7 @@ from plait.see import colours
 from plait.see.colours import terminal_shade as shade
 from plait.see.findings import Finding, find, show_ns
 from plait.see.model import ActorKind, Recording, WaitKind
-from plait.see.summary import BLOCKED_NS, Summary, group_name, summarize
+from plait.see.summary import BLOCKED_NS, Summary, beginning, group_name, summarize
 
 __all__ = ["legend", "picture", "show", "summary_table", "weave"]
 
@@ -261,8 +261,8 @@ def lane_cells(recording: Recording, window: Window, lane: Lane, blocked_ns: int
     for index in lane.indexes:
         actor, start = slices.actor[index], slices.start_ns[index]
         duration, kind = slices.duration_ns[index], WaitKind(slices.wait_kind[index])
-        created = recording.actors[actor].created_ns
-        since = ends.get(actor) or (max(recording.start_ns, created) if kind or created else start)
+        since = ends[actor] if actor in ends else beginning(recording, recording.actors[actor])
+        since = since if since >= 0 else start
         ready = max(since, start - max(0, slices.delay_ns[index]))
         style = colours.KINDS[kind]
         if kind:

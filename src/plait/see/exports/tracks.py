@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from plait.see.model import Recording, WaitKind
+from plait.see.summary import beginning
 
 __all__ = ["Step", "group_title", "steps", "title", "wait_title"]
 
@@ -21,11 +22,11 @@ class Step(NamedTuple):
 
 def steps(recording: Recording) -> Iterator[Step]:
     slices = recording.slices
-    ends: dict[int, int] = {}
+    ends = [beginning(recording, actor) for actor in recording.actors]
     for index, (actor, start, duration, kind, delay) in enumerate(
         zip(slices.actor, slices.start_ns, slices.duration_ns, slices.wait_kind, slices.delay_ns, strict=True)
     ):
-        since = ends.get(actor) or max(recording.start_ns, recording.actors[actor].created_ns)
+        since = ends[actor]
         ready = max(since, start - max(delay, 0))
         if not kind or ready <= since:
             since = -1

@@ -53,7 +53,7 @@ class Recording {
   }
 
   times() {
-    const { start: distances, duration, actor, actor_created: created, wait_kind: kind } = this.columns;
+    const { start: distances, duration, actor, actor_created: created, actor_kind: actorKind, wait_kind: kind } = this.columns;
     const start = new Float64Array(this.count);
     const end = new Float64Array(this.count);
     const previousEnd = new Float64Array(this.count);
@@ -67,8 +67,9 @@ class Recording {
       const a = actor[i];
       const p = last[a];
       before[i] = p;
-      // A first slice has waited since its task was made; one that was there before the recording, since that began.
-      previousEnd[i] = p !== NONE ? end[p] : created[a] ? Math.min(created[a] - 1, time) : kind[i] ? 0 : time;
+      // A first slice has waited since its task was made; a task that was there before the recording, since that began. Since
+      // when others had waited is not known.
+      previousEnd[i] = p !== NONE ? end[p] : created[a] ? Math.min(created[a] - 1, time) : kind[i] && !actorKind[a] ? 0 : time;
       last[a] = i;
     }
     return { start, end, previousEnd, before };

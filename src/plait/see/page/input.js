@@ -74,7 +74,8 @@ class Input {
     const [x, y] = this.point(e);
     if (!drag) {
       const slice = app.painter.sliceAt(x, y);
-      app.hover(slice, slice === NONE ? app.painter.waitAt(x, y) : null, x, y);
+      const mark = app.painter.markAt(x, y);
+      app.hover(slice, mark ? { mark } : slice === NONE ? app.painter.waitAt(x, y) : null, x, y);
       this.stage.style.cursor = slice !== NONE || this.onFold(x, y) ? "pointer" : y < LAYOUT.ruler ? "col-resize" : "default";
       return;
     }

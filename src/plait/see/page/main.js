@@ -167,8 +167,9 @@ class App {
     ];
   }
 
-  waitTip({ slice, pending }) {
+  waitTip({ slice, pending, mark }) {
     const r = this.recording;
+    if (mark) return [mark[1], mark[3] >= 0 ? r.name(mark[3]) : "", mark[4] ? showTime(mark[4]) : "", mark[5], `at ${showTime(mark[0])}`];
     if (pending) return [r.name(pending.actor), `waits for ${pending.target >= 0 ? r.targets[pending.target][1] : this.painter.kinds[pending.kind].label}`, `since ${showTime(pending.since)}, and still does at the end`];
     const kind = r.waitKind(slice);
     const ready = r.readyAt(slice);

@@ -1,7 +1,7 @@
 "use strict";
 // Draws the weave. Everything is drawn anew for each frame, in as many steps as there are pixels, however many slices there are.
 
-const LAYOUT = { ruler: 26, thread: 64, space: 12, overview: 46 };
+const LAYOUT = { ruler: 26, thread: 64, space: 12 };
 const TALLEST_BLOCK = 14;
 const COUNTING_MS = 6; // what a frame may spend on tiles of folded groups
 const THREADS_DRAWN = 160; // with no more slices in view than this, each is tied to its lane by a line
@@ -685,6 +685,12 @@ class Painter {
     const item = y >= this.top ? this.lanes.at(y - this.top + this.view.scroll) : null;
     if (item?.type !== "lane") return NONE;
     return this.nearest(this.lanes.order, item.row.from, item.row.to, time, slack);
+  }
+
+  // The mark on the ruler at a point, or null.
+  markAt(x, y) {
+    if (y >= LAYOUT.ruler || x < this.gutter) return null;
+    return this.recording.marks.find((mark) => Math.abs(this.x(mark[0]) - x) <= 6) ?? null;
   }
 
   nearest(order, from, to, time, slack) {
