@@ -146,7 +146,7 @@ plait.run(main())
 
 
 def test_a_loop_that_was_never_closed_does_not_hold_up_the_end(engine: str, tmp_path: Path) -> None:
-    program = f"""
+    program = """
 loop = plait.new_event_loop()
 print(loop.run_until_complete(loop.file_call(len, "four")))
 import warnings

@@ -10,7 +10,8 @@ from cython.cimports.libc.stdlib import calloc, free, malloc, realloc
 from cython.cimports.plait.core.futures import OperationFuture
 from cython.cimports.plait.engine.kernel import close
 from cython.cimports.plait.net.linux import PyBytes_AS_STRING, new_bytes, resize_bytes
-from cython.cimports.plait.system.operations import NOWHERE, CloseOperation, Files
+from cython.cimports.plait.system.operations import Files
+from cython.cimports.plait.system.traffic import NOWHERE, CloseOperation
 from cython.cimports.plait.system.requests import (
     AT_FDCWD,
     IORING_OP_CLOSE,
@@ -56,8 +57,7 @@ class WholeOperation(FileOperation):
 
     def complete(self, result, flags):
         files = self.files
-        files.in_flight -= 1
-        self.place = NOWHERE
+        self.landed()
         if result == -errno.EINTR and self.future is not None and not files.closed:
             return self.again()
         try:
