@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import loops, machine, picture, progress, report, rounds
 from bench.drivers import Drivers, Effort
-from bench.loops import FLOORS, Subject
+from bench.loops import FILE_PEERS, FLOORS, Subject
 from bench.processes import Process, ProcessError, workload
 from bench.programs import BuildError, program
 from bench.results import Results
@@ -62,6 +62,10 @@ def version(subject: Subject) -> str:
         with Process([program(name), "buffers"], core) as child:
             child.hear()
         return ""
+    if subject.files_only:
+        with Process(workload("files", subject.factory, subject.library, "?"), core) as child:
+            child.hear()
+        return ""
     with Process(workload("probe", subject.factory), core, environment=subject.environment) as child:
         found: dict[str, str] = json.loads(child.hear())
     return found["version"]
@@ -88,11 +92,13 @@ def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
     wanted = [loops.subject(name) for name in names if name]
     if not options.no_floors and any(row.load and row.load.style == "protocol" for row in rows):
         wanted += FLOORS
+    if not options.no_floors and any(row.kind == "file" for row in rows):
+        wanted += FILE_PEERS
     results = Results(base="", subjects=[], machine=machine.describe(), quick=options.quick)
     subjects = present(wanted, results)
     for note in results.notes:
         print(f"bench: {note}", file=sys.stderr)
-    measured = [s.name for s in subjects if not s.is_floor]
+    measured = [s.name for s in subjects if not s.is_floor and not s.files_only]
     results.subjects = [s.name for s in subjects]
     results.base = options.base or ("uvloop" if "uvloop" in measured else next(iter(measured), ""))
     if results.base not in measured:

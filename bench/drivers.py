@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bench import machine
+from bench import folder, machine
 from bench.loops import C_EPOLL, C_URING, Subject
 from bench.processes import Process, ProcessError, workload
 from bench.programs import program
@@ -34,12 +35,14 @@ class Drivers:
     effort: Effort
     _servers: dict[tuple[str, ...], tuple[Process, str]] = field(default_factory=dict)
     _workers: dict[str, Process] = field(default_factory=dict)
+    _folder: TemporaryDirectory[str] | None = None
 
     def __post_init__(self) -> None:
         self.core, self.client_core = machine.cores()
         self._sample: dict[str, Callable[[Row, Subject], Sample]] = {
             "tcp": self._tcp,
             "task": self._task,
+            "file": self._file,
             "memory": self._memory,
             "startup": self._startup,
         }
@@ -53,6 +56,8 @@ class Drivers:
             server.stop()
         for worker in self._workers.values():
             worker.stop()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _tcp(self, row: Row, subject: Subject) -> Sample:
         assert row.load is not None
@@ -108,6 +113,22 @@ class Drivers:
         if "error" in found:
             raise RuntimeError(found["error"])
         return Sample(found["ns"], waited=found["waited"])
+
+    def _file(self, row: Row, subject: Subject) -> Sample:
+        if self._folder is None:
+            self._folder = folder.make()
+        key = f"files of {subject.name}"
+        if key not in self._workers:
+            command = workload("files", subject.factory, subject.library, self._folder.name)
+            # both cores: those with threads are not to be kept from using them
+            worker = Process(command, self.core, self.client_core, environment=subject.environment)
+            self._workers[key] = worker
+            worker.hear()
+        request = json.dumps({"row": row.name, "scale": self.effort.scale})
+        found = json.loads(self._workers[key].ask(request, ANSWER_SECONDS))
+        if "error" in found:
+            raise RuntimeError(found["error"])
+        return Sample(found["ns"] / (1 if row.unit == "ns" else 1000), waited=found["waited"])
 
     def _memory(self, row: Row, subject: Subject) -> Sample:
         n = {"memory-connection": 8000, "memory-task": 50_000}[row.name]

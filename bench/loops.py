@@ -17,6 +17,10 @@ class Subject:
     name: str
     factory: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    library: str = ""
+    """What it uses for files, of bench.workloads.files."""
+    files_only: bool = False
+    """It is no loop, but a library for files on asyncio's."""
 
     @property
     def is_floor(self) -> bool:
@@ -26,6 +30,11 @@ class Subject:
 C_EPOLL = Subject("c-epoll")
 C_URING = Subject("c-uring")
 FLOORS = (C_EPOLL, C_URING)
+
+FILE_PEERS = tuple(
+    Subject(name, "asyncio:new_event_loop", library=name, files_only=True)
+    for name in ("sync", "aiofiles", "anyio", "caio")
+)
 
 DEFAULT_LOOPS = ("uvloop", "asyncio", "plait-uring", "plait-epoll")
 
@@ -47,7 +56,7 @@ def subject(name: str) -> Subject:
     if folder:
         environment["PYTHONPATH"] = str(Path(folder).resolve() / "src")
     factory = "plait:new_event_loop" if known in _ENGINES else known if ":" in known else f"{known}:new_event_loop"
-    return Subject(name, factory, environment)
+    return Subject(name, factory, environment, "plait" if known in _ENGINES else "to_thread")
 
 
 def run(factory: str, main: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:

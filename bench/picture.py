@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from bench.loops import FLOORS
+from bench.loops import FILE_PEERS, FLOORS
 from bench.report import label, number
 from bench.results import Results
 from bench.rows import Row
@@ -144,14 +144,19 @@ def legend(loops: Sequence[str], with_floors: bool, y: float) -> list[str]:
 
 def svg(results: Results) -> str:
     """A complete picture; it follows the viewer's light or dark scheme."""
-    floors = {f.name for f in FLOORS}
+    floors = {subject.name for subject in (*FLOORS, *FILE_PEERS)}
     loops = [s for s in results.subjects if s not in floors and s != results.base]
     tcp = [row for row in results.rows() if row.kind == "tcp"]
-    other = [row for row in results.rows() if row.kind != "tcp"]
-    with_floors = any(s in floors for s in results.subjects)
+    files = [row for row in results.rows() if row.kind == "file"]
+    other = [row for row in results.rows() if row.kind not in ("tcp", "file")]
+    with_floors = any(s in {f.name for f in FLOORS} for s in results.subjects)
     panels = [
         Panel(results, title, rows, loops, with_floors)
-        for title, rows in (("TCP, by the server's CPU time per message", tcp), ("Tasks, timers, memory", other))
+        for title, rows in (
+            ("TCP, by the server's CPU time per message", tcp),
+            ("Files", files),
+            ("Tasks, timers, memory", other),
+        )
         if rows and loops
     ]
     height = HEAD + sum(panel.height + 14 for panel in panels) + FOOT

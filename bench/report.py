@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from bench.loops import FLOORS
+from bench.loops import FILE_PEERS, FLOORS
 from bench.results import Results
 from bench.rows import Row
 from bench.stats import DISTURBED, Sample, median_rate, spread
@@ -14,6 +14,7 @@ MARKERS = re.compile(r"(<!-- bench:begin( ratios)? -->\n).*?(<!-- bench:end -->)
 LABELS = {
     "c-epoll": "C, epoll",
     "c-uring": "C, io_uring",
+    "caio": "caio, aiofile",
     "plait-uring": "plait, io_uring",
     "plait-epoll": "plait, epoll",
 }
@@ -74,7 +75,8 @@ def about(results: Results) -> list[str]:
 def ratios(results: Results) -> str:
     """The short table: speed only."""
     floors = {f.name for f in FLOORS}
-    others = [s for s in results.subjects if s != results.base]
+    libraries = {peer.name for peer in FILE_PEERS}
+    others = [s for s in results.subjects if s != results.base and s not in libraries]
     base = label(results.base)
     lines = [
         *about(results),
@@ -97,9 +99,11 @@ def ratios(results: Results) -> str:
 def markdown(results: Results) -> str:
     """The tables, with what is needed to read them."""
     floors = {f.name for f in FLOORS}
-    loops = [s for s in results.subjects if s not in floors]
+    libraries = {peer.name for peer in FILE_PEERS}
+    loops = [s for s in results.subjects if s not in floors | libraries]
     tcp = [row for row in results.rows() if row.kind == "tcp"]
-    other = [row for row in results.rows() if row.kind != "tcp"]
+    files = [row for row in results.rows() if row.kind == "file"]
+    other = [row for row in results.rows() if row.kind not in ("tcp", "file")]
     lines = [
         *about(results),
         f"**Bold**: speed with {results.base} as 1: 2.00 is half the cost. It is the median of the rounds' ratios, "
@@ -108,10 +112,13 @@ def markdown(results: Results) -> str:
     ]
     if tcp:
         lines += ["CPU time of the server per message, and messages per second:", ""]
-        lines += [*table(results, tcp, results.subjects), ""]
+        lines += [*table(results, tcp, [s for s in results.subjects if s not in libraries]), ""]
     if other:
         lines += ["Time (or memory) per operation:", ""]
         lines += [*table(results, other, loops), ""]
+    if files:
+        lines += ["Files; uvloop and asyncio hand each call to a thread (asyncio.to_thread):", ""]
+        lines += [*table(results, files, [s for s in results.subjects if s not in floors]), ""]
     bad, every = disturbed(results)
     if bad:
         lines += [f"{bad} of {every} samples stayed disturbed by others' load (over {DISTURBED:.0%} waiting).", ""]
@@ -136,9 +143,14 @@ def check(results: Results) -> str:
             measured = f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
             percent = f"{share:.0%}" if share is not None else ""
             lines.append(f"| {row.name} | {subject} | {aim:.2f} | {measured} | {percent} | {met} |")
+        for peer, aim in row.aims_to.items():
+            if (found := results.ratio(row.name, "plait-uring", peer)) is not None:
+                met = "met" if found.median >= aim else "not met"
+                measured = f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
+                lines.append(f"| {row.name} | plait-uring to {label(peer)} | {aim:.2f} | {measured} | | {met} |")
     if results.base != "uvloop":
         lines += ["", f"The aims are ratios to uvloop; these are ratios to {results.base}."]
-    known = (*LABELS, "plait", "asyncio", results.base)
+    known = (*LABELS, *(peer.name for peer in FILE_PEERS), "plait", "asyncio", results.base)
     peers = [s for s in results.subjects if s not in known and "plait-uring" in results.subjects]
     lines += [line for peer in peers for line in ("", against(results, peer))]
     return "\n".join(lines) + "\n"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
-Kind = Literal["tcp", "task", "memory", "startup"]
+Kind = Literal["tcp", "task", "file", "memory", "startup"]
 Style = Literal["protocol", "streams", "sock"]
 
 
@@ -21,7 +21,8 @@ class Load:
 
 @dataclass(frozen=True)
 class Row:
-    """`aims` are the least ratios to uvloop, by loop. A heavy row takes seconds and is measured in fewer rounds."""
+    """`aims` are the least ratios to uvloop, by loop; `aims_to` those of plait-uring to others. A heavy row takes seconds and is
+    measured in fewer rounds. In rows of files, loops without file calls of their own use asyncio.to_thread."""
 
     name: str
     title: str
@@ -31,6 +32,7 @@ class Row:
     aims: dict[str, float] = field(default_factory=dict)
     heavy: bool = False
     default: bool = True
+    aims_to: dict[str, float] = field(default_factory=dict)
 
 
 def _tcp(
@@ -58,6 +60,13 @@ def _tcp(
 
 def _task(name: str, title: str, aim: float | None = None, *, heavy: bool = False) -> Row:
     return Row(name, title, "task", aims={} if aim is None else {"plait-uring": aim}, heavy=heavy)
+
+
+def _file(
+    name: str, title: str, aim: float | None = None, *, unit: str = "us", heavy: bool = False, **aims_to: float
+) -> Row:
+    aims = {} if aim is None else {"plait-uring": aim}
+    return Row(f"file-{name}", title, "file", unit, aims=aims, heavy=heavy, aims_to=aims_to)
 
 
 ROWS: tuple[Row, ...] = (
@@ -89,6 +98,16 @@ ROWS: tuple[Row, ...] = (
     _task("wait-for", "wait_for around sleep(0)"),
     _task("timeout", "timeout around sleep(0)"),
     _task("executor", "run_in_executor, there and back"),
+    _file("4k-x1", "random reads, 4 KiB x 1, cached"),
+    _file("4k-x32", "random reads, 4 KiB x 32, cached", 10.0, caio=2.0),
+    _file("64k-x32", "random reads, 64 KiB x 32, cached", 4.0),
+    _file("cold-x256", "random reads, 4 KiB x 256, from the disk", 6.0, heavy=True),
+    _file("small", "whole small files, one by one x 32", 4.0, aiofiles=14.0),
+    _file("many", "1,000 whole small files at once", 4.0, aiofiles=14.0),
+    _file("lines", "lines of a text, per line", 30.0, unit="ns", heavy=True, aiofiles=30.0, sync=1 / 1.5),
+    _file("write", "writing 1 GiB, per MiB", 1.0, heavy=True),
+    _file("late-x32", "lateness of a 1 ms tick (99 %) beside 4 KiB x 32"),
+    _file("late-x256", "lateness of a 1 ms tick (99 %) beside 4 KiB x 256"),
     Row("memory-connection", "memory of an idle connection", "memory", "B", heavy=True),
     Row("memory-task", "memory of a parked task", "memory", "B", heavy=True),
     Row("startup", "import, first run, close", "startup", "ms", heavy=True),

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from typing import Any, cast
 
 from plait.demo.client import BlockingClient, LoopClient
 from plait.demo.work import examine
+from plait.files import open as open_file
 from plait.loop import Loop
 from plait.running import new_event_loop
 from plait.see.recorders import record
@@ -180,8 +181,21 @@ class Worker:
         return None
 
 
-async def tasks(job: Job, progress: Progress) -> None:
-    """I/O-driven: one thread, one task per file, cut where it waits. The same coroutine runs on asyncio and on plait."""
+ReadFile = Callable[[str, str], Awaitable[bytes]]
+
+
+async def read_in_thread(folder: str, path: str) -> bytes:
+    """asyncio has no files."""
+    return await asyncio.to_thread(read, folder, path)
+
+
+async def read_on_loop(folder: str, path: str) -> bytes:
+    async with open_file(os.path.join(folder, path), "rb") as file:
+        return await file.read()
+
+
+async def tasks(job: Job, progress: Progress, read_file: ReadFile) -> None:
+    """I/O-driven: one thread, one task per file, cut where it waits. The same coroutine runs on asyncio and on plait, but for the files."""
     client = LoopClient(job.port)
     limit = asyncio.Semaphore(job.limit)
     async with job.stores().LoopStore(job.address, job.connections) as store:
@@ -189,7 +203,7 @@ async def tasks(job: Job, progress: Progress) -> None:
         async def one(path: str) -> None:
             async with limit:
                 document = await client.get(path)
-                content = await asyncio.to_thread(read, job.folder, path)
+                content = await read_file(job.folder, path)
                 await store.insert(examine(path, content, document))
             progress.advance()
 
@@ -201,14 +215,14 @@ async def tasks(job: Job, progress: Progress) -> None:
 
 
 def on_asyncio(job: Job, progress: Progress) -> None:
-    asyncio.run(tasks(job, progress))
+    asyncio.run(tasks(job, progress, read_in_thread))
 
 
 def on_plait(job: Job, progress: Progress) -> None:
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         loop = cast(Loop, runner.get_loop())
         with record(job.record, loop=loop) if job.record else nullcontext():
-            runner.run(tasks(job, progress))
+            runner.run(tasks(job, progress, read_on_loop))
         engine = loop.engine
     tell(engine=engine.name, engine_reason=engine.reason)
 

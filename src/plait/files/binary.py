@@ -280,8 +280,12 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):
             if self._closing is None:
                 self._closing = self.raw._loop.create_task(self._close_for_sure())
             await asyncio.shield(self._closing)
-        else:
+        elif self._busy or self.raw._landing is not None:
             await self._close()
+        else:
+            self._closed = self._busy = True
+            self._drop()
+            await self.raw._close()
 
     async def _close(self) -> None:
         await self._wait_turn()

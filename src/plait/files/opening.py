@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import io
 import os
 import stat
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 from plait.files.access import kept, plait_loop
 from plait.files.binary import DEFAULT_ROOM, BinaryFile
 from plait.files.raw import RawFile
-from plait.files.text import TextFile
+from plait.files.text import TextFile, text_model
 from plait.system.operations import look_at
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ def open(
         file = os.fspath(file)
     elif file < 0:
         raise ValueError("negative file descriptor")
+    if not isinstance(mode, str):
+        raise TypeError(f"open() argument 'mode' must be str, not {type(mode).__name__}")
     flags = check_mode(mode)
     binary = "b" in mode
     if not isinstance(buffering, int):
@@ -130,7 +133,7 @@ def open(
         if buffering == 0:
             raise ValueError("can't have unbuffered text I/O")
         encoding = io.text_encoding(encoding)
-        io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)  # refuses what it does not know
+        text_model(encoding, errors, newline)  # refuses what it does not know
     if not closefd and not isinstance(file, int):
         raise ValueError("Cannot use closefd=False with file name")
 
@@ -149,10 +152,9 @@ def open(
     return Opening(start)
 
 
-def check_mode(mode: Any) -> int:
+@functools.cache
+def check_mode(mode: str) -> int:
     """The flags of open(2). ValueError in the words of the built-in open()."""
-    if not isinstance(mode, str):
-        raise TypeError(f"open() argument 'mode' must be str, not {type(mode).__name__}")
     if not set(mode) <= set("rwaxbt+") or len(set(mode)) < len(mode):
         raise ValueError(f"invalid mode: {mode!r}")
     if "t" in mode and "b" in mode:
@@ -179,10 +181,10 @@ async def open_raw(loop: Loop, file: Any, mode: str, flags: int, closefd: bool, 
     else:
         fd = await open_path(loop, file, flags)
     try:
-        status, _ = look_at(fd)
+        status, size = look_at(fd)
         if stat.S_ISDIR(status):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), file)
-        return RawFile(loop, fd, file, mode, status, closefd=closefd, fresh=not given)
+        return RawFile(loop, fd, file, mode, status, closefd=closefd, fresh_bytes=-1 if given else size)
     except BaseException:
         if not given:
             await loop.close_fd(fd)

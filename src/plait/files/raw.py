@@ -37,11 +37,12 @@ class RawFile(RawMemory, FileMethods[bytes]):
     _fd = -1
 
     def __init__(
-        self, loop: Loop, fd: int, name: Any, mode: str, status: int, *, closefd: bool, fresh: bool = False
+        self, loop: Loop, fd: int, name: Any, mode: str, status: int, *, closefd: bool, fresh_bytes: int = -1
     ) -> None:
         self.name = name
         self.closefd = closefd
         self._loop = loop
+        self._calls = loop._files
         self._reads = "r" in mode or "+" in mode
         self._writes = mode[0] in "wax" or "+" in mode
         self._appends = mode[0] == "a"
@@ -50,16 +51,18 @@ class RawFile(RawMemory, FileMethods[bytes]):
         self._blocking = True
         self._position = 0
         self._stale = False
+        self._fresh_bytes = fresh_bytes  # the size, as long as it was looked at just now
         self._fd = fd
+        self._regular = stat.S_ISREG(status)
         self._kind = self._kind_of(status)
         if self._kind == "stream":
             self._blocking = os.get_blocking(fd)
             os.set_blocking(fd, False)
-        elif not fresh or self._appends:
+        elif fresh_bytes < 0 or self._appends:
             self._find_position()
 
     def _kind_of(self, status: int) -> Kind:
-        if stat.S_ISREG(status) or stat.S_ISBLK(status):
+        if self._regular or stat.S_ISBLK(status):
             return "sized"
         if stat.S_ISFIFO(status) or stat.S_ISSOCK(status):
             return "stream"
@@ -148,11 +151,11 @@ class RawFile(RawMemory, FileMethods[bytes]):
     async def _read_some(self, size: int) -> bytes:
         """One read; b"" at the end."""
         if self._kind == "sized":
-            data = await self._loop.pread(self._fd, size, self._position)
+            data = await self._calls.pread(self._fd, size, self._position)
             self._moved(len(data))
             return data
         if self._kind == "device":
-            return await self._loop.pread(self._fd, size, -1)
+            return await self._calls.pread(self._fd, size, -1)
         while True:
             try:
                 return os.read(self._fd, min(size, STREAM_BYTES))
@@ -169,8 +172,8 @@ class RawFile(RawMemory, FileMethods[bytes]):
         return len(data)
 
     def _is_end(self, count: int, size: int) -> bool:
-        """Whether a read that gave `count` of `size` has reached the end for sure."""
-        return count == 0 or (count < size and self._kind == "sized" and self._position >= look_at(self._fd)[1])
+        """Whether a read that gave `count` of `size` has reached the end for sure: see Loop.pread()."""
+        return count == 0 or (count < size and self._regular)
 
     async def _read_all(self, parts: list[bytes]) -> None:
         """Everything to the end, into `parts`, where it also stands after an error or a cancel."""
@@ -178,7 +181,9 @@ class RawFile(RawMemory, FileMethods[bytes]):
             size = STREAM_BYTES
             if self._kind == "sized":
                 # One more than there is: then the answer tells that it is the end.
-                size = max(look_at(self._fd)[1] - self._position, 0) + 1
+                end = self._fresh_bytes if self._fresh_bytes >= 0 else look_at(self._fd)[1]
+                self._fresh_bytes = -1
+                size = max(end - self._position, 0) + 1
             data = await self._read_some(size)
             parts.append(data)
             if self._is_end(len(data), size):
@@ -272,7 +277,7 @@ class RawFile(RawMemory, FileMethods[bytes]):
             self._fd = -1
             return
         fd, self._fd = self._fd, -1
-        await self._loop.close_fd(fd)
+        await self._calls.close_fd(fd)
 
     def _close_now(self, closed: asyncio.Future[None]) -> None:
         fd, self._fd = self._fd, -1

@@ -19,6 +19,12 @@ POSITION_BITS = 64
 PART_BITS = 32
 
 
+def text_model(encoding: str | None, errors: str | None, newline: str | None) -> tuple[str, str | None]:
+    """The encoding and the errors that these arguments mean. The standard library knows it, and refuses wrong ones in its own words."""
+    model = io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)
+    return model.encoding, model.errors
+
+
 class TextFile(TextMemory, FileMethods[str]):
     """A text file: io.TextIOWrapper, awaited. Positions of tell() are numbers to be given to seek(), and mean nothing else."""
 
@@ -43,10 +49,7 @@ class TextFile(TextMemory, FileMethods[str]):
     def _configure(
         self, encoding: str | None, errors: str | None, newline: str | None, line_buffering: bool, write_through: bool
     ) -> None:
-        # It knows what the arguments mean here and now, and refuses wrong ones in its own words.
-        model = io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)
-        self.encoding = model.encoding
-        self.errors = model.errors
+        self.encoding, self.errors = text_model(encoding, errors, newline)
         self.line_buffering = line_buffering
         self.write_through = write_through
         self._newline = newline

@@ -1,7 +1,8 @@
 from cpython.ref cimport PyObject
 
 from plait.core.futures cimport OperationFuture
-from plait.system.operations cimport FileOperation, Files
+from plait.system.operations cimport Files
+from plait.system.traffic cimport FileOperation
 
 cdef extern from "<errno.h>" nogil:
     int errno_now "errno"

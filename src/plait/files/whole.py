@@ -10,7 +10,7 @@ from cython.cimports.libc.stdlib import calloc, free, malloc, realloc
 from cython.cimports.plait.core.futures import OperationFuture
 from cython.cimports.plait.engine.kernel import close
 from cython.cimports.plait.net.linux import PyBytes_AS_STRING, new_bytes, resize_bytes
-from cython.cimports.plait.system.operations import NOWHERE, CloseOperation, Files
+from cython.cimports.plait.system.operations import Files
 from cython.cimports.plait.system.requests import (
     AT_FDCWD,
     IORING_OP_CLOSE,
@@ -24,6 +24,7 @@ from cython.cimports.plait.system.requests import (
     plait_read_cached,
     statx_result,
 )
+from cython.cimports.plait.system.traffic import CloseOperation
 
 S_IFDIR = cython.declare(cython.uint, 0o040000)
 # A named pipe without a writer would hold a worker until there is one.
@@ -56,8 +57,7 @@ class WholeOperation(FileOperation):
 
     def complete(self, result, flags):
         files = self.files
-        files.in_flight -= 1
-        self.place = NOWHERE
+        self.landed()
         if result == -errno.EINTR and self.future is not None and not files.closed:
             return self.again()
         try:

@@ -1,24 +1,16 @@
-"""Operations on files: what was asked, the memory that the kernel reads or writes meanwhile, and the future that waits.
+"""Operations on files: what can be asked, and the memory that the kernel reads or writes meanwhile.
 
-Each operation is written down as a request (requests.h), which the ring carries out, or a worker. It ends in `complete`, exactly once,
-in the loop's thread, whoever did it; only then is its memory given back. A future that is cancelled lets its task go on at once; the
-operation is asked to end early, and what it did after all is undone where that means something (an opened file is closed) or
-dropped.
+Each is written down as a request (requests.h), which the ring carries out, or a worker; how it goes there and ends is in traffic.py.
 """
 
 import errno
 import os
 import sys
-from collections import deque
 
 import cython
 from cython.cimports.cpython.ref import Py_XDECREF
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.plait.core.futures import OperationFuture
-from cython.cimports.plait.engine.contract import Engine, Operation
 from cython.cimports.plait.engine.kernel import close
-from cython.cimports.plait.engine.slots import OPERATION
-from cython.cimports.plait.engine.uring import UringEngine, io_uring_sqe
 from cython.cimports.plait.net.linux import (
     Buffer,
     PyBUF_SIMPLE,
@@ -29,7 +21,6 @@ from cython.cimports.plait.net.linux import (
     new_bytes,
     resize_bytes,
 )
-from cython.cimports.plait.system.pool import Pool
 from cython.cimports.plait.system.requests import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -66,194 +57,27 @@ from cython.cimports.plait.system.requests import (
     iovec,
     makedev,
     plait_look_at,
-    plait_read_cached,
     plait_request_path,
     statx_result,
 )
 
-# So many operations are with the kernel and the workers at a time; those beyond wait for their turn, in order.
-IN_FLIGHT_MAX = cython.declare(cython.uint, 1024)
 # The most that one call reads or writes, as read(2) and os.pread.
 PART_MAX = cython.declare(cython.Py_ssize_t, 0x7FFFF000)
 # What is larger is copied by a kernel thread instead of by the one that submits, which is the loop's.
 COPIED_BY_LOOP_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
-# What a turn may read from the page cache on the spot: for so long do the others wait.
-CACHED_CALLS_MAX = cython.declare(cython.Py_ssize_t, 64)
-CACHED_BYTES_MAX = cython.declare(cython.Py_ssize_t, 512 * 1024)
-PAUSE_MAX = cython.declare(cython.uint, 64)
 PARTS_MAX = cython.declare(cython.Py_ssize_t, 1024)  # IOV_MAX
 XATTR_SIZE_FIRST = cython.declare(cython.Py_ssize_t, 256)
 XATTR_SIZE_MAX = cython.declare(cython.Py_ssize_t, 64 * 1024)
-MOVED = "the loop was moved to another thread while this operation was in flight, so that its end cannot be known"
 EMPTY = cython.declare(bytes, b"")
 strerror = cython.declare(object, os.strerror)
 stat_result = cython.declare(object, os.stat_result)
 audit = cython.declare(object, sys.audit)
 
 
-class Files(Runnable):
-    """The file operations of one loop: asked for here, bounded, and counted."""
+class Files(Traffic):
+    """What can be asked of the file system, for one loop."""
 
-    def __cinit__(self, loop: Scheduler):
-        self.loop = loop
-        self.waiting = deque()
-        self.left = []
-        self.calls_left = CACHED_CALLS_MAX
-        self.bytes_left = CACHED_BYTES_MAX
-
-    # Life.
-
-    def begin_run(self):
-        """The engine is open: what was asked for before can begin."""
-        if self.left:
-            self.give_up_left()
-        self.launch_waiting()
-
-    def end_run(self):
-        """Note what the ring still has. If the loop runs in another thread next, nobody can ask this ring any more."""
-        engine: Engine = self.loop.engine
-        if self.in_flight == 0 or type(engine) is not UringEngine:
-            return
-        ring: UringEngine = cython.cast(UringEngine, engine)
-        slot: cython.uint
-        self.left_thread = ring.thread
-        for slot in range(ring.slots.size):
-            if ring.slots.table[slot].kind == OPERATION:
-                operation = cython.cast(Operation, ring.slots.table[slot].owner)
-                if isinstance(operation, FileOperation):
-                    self.left.append(operation)
-
-    def give_up_left(self):
-        """Operations that a ring in another thread has fail, as their end will not be heard. Their memory stays lent for ever."""
-        engine: Engine = self.loop.engine
-        operation: FileOperation
-        left: list = self.left
-        self.left = []
-        if type(engine) is UringEngine and cython.cast(UringEngine, engine).thread == self.left_thread:
-            return 0
-        for operation in left:
-            if operation.place != ON_RING:
-                continue
-            self.in_flight -= 1
-            operation.place = NOWHERE
-            future = operation.future
-            if future is not None:
-                operation.end(future)
-                future.finish_failed(OSError(errno.ECANCELED, MOVED))
-        return 0
-
-    def close(self):
-        """The loop closes. Nobody is told any more, opened files are closed, what is queued to be written or closed is carried out."""
-        operation: FileOperation
-        self.closed = True
-        if self.pool is not None:
-            self.pool.close()
-        for closes in (self.lingering or {}).values():
-            self.waiting.extend(filter(None, closes))
-        while self.waiting:
-            operation = self.waiting.popleft()
-            operation.place = NOWHERE
-            if isinstance(operation, CloseOperation):
-                close(operation.request.entry.fd)
-            operation.release()
-
-    def forget(self):
-        """In the child of a fork: threads and completions are the parent's."""
-        if self.pool is not None and self.pool.engine is not None:
-            self.pool.engine.disarm(self.pool)
-        self.pool = None
-        self.in_flight = 0
-        self.waiting.clear()
-        self.lingering = None
-
-    def run(self):
-        """At the end of a turn that read from the page cache on the spot."""
-        self.calls_left = CACHED_CALLS_MAX
-        self.bytes_left = CACHED_BYTES_MAX
-        return 0
-
-    def start(self, operation):
-        """Have it carried out; the future of its result."""
-        loop = self.loop
-        loop.check_thread()
-        if self.closed:
-            operation.release()
-            raise RuntimeError("Event loop is closed")
-        future: OperationFuture = OperationFuture.__new__(OperationFuture)
-        future.setup(loop)
-        future.operation = operation
-        operation.future = future
-        if self.in_flight >= IN_FLIGHT_MAX or self.waiting or loop.engine is None or not loop.engine.is_open:
-            operation.place = WAITING
-            self.waiting.append(operation)
-        else:
-            self.launch(operation)
-        return future
-
-    def launch(self, operation):
-        engine: Engine = self.loop.engine
-        ring: UringEngine
-        entry: cython.pointer(io_uring_sqe)
-        key: cython.ulonglong
-        if type(engine) is UringEngine:
-            ring = cython.cast(UringEngine, engine)
-            if ring.supports(operation.request.entry.opcode):
-                entry = ring.prepare(operation)
-                key = entry.user_data
-                entry[0] = operation.request.entry
-                entry.user_data = key
-                operation.place = ON_RING
-                self.in_flight += 1
-                self.on_ring += 1
-                return 0
-        if self.pool is None:
-            self.pool = Pool()
-        self.pool.put(operation, engine)
-        operation.place = WITH_WORKERS
-        self.in_flight += 1
-        self.by_workers += 1
-        return 0
-
-    def launch_waiting(self):
-        """Those that waited for their turn."""
-        operation: FileOperation
-        engine: Engine = self.loop.engine
-        while self.waiting and self.in_flight < IN_FLIGHT_MAX and engine.is_open and not self.closed:
-            operation = self.waiting.popleft()
-            if operation.future is None and not isinstance(operation, CloseOperation):
-                operation.place = NOWHERE
-                operation.release()
-                continue
-            try:
-                self.launch(operation)
-            except BaseException as error:
-                operation.fail(error)
-        return 0
-
-    def try_cached(self, fd, data, size, offset):
-        """Read from the page cache on the spot; a count, or -EAGAIN when that is not possible, is not worth a try, or not this task's turn.
-
-        Bounded for each turn, so that a task which always finds its data cached does not keep the others from theirs. Where the cache
-        has little, the tries become rare.
-        """
-        if self.pause > 0:
-            self.pause -= 1
-            return -errno.EAGAIN
-        if self.calls_left <= 0 or self.bytes_left < size or not self.loop.thread:
-            return -errno.EAGAIN
-        result: cython.long = plait_read_cached(fd, data, size, offset)
-        if result < 0:
-            self.misses = min(2 * self.misses + 1, PAUSE_MAX)
-            self.pause = self.misses
-            return result
-        self.misses = 0
-        self.calls_left -= 1
-        self.bytes_left -= result
-        if not self.queued:
-            self.loop.defer(self)
-        return result
-
-    # What can be asked. Descriptors are ints, paths str, bytes or os.PathLike; errors are OSErrors as those of os.
+    # Descriptors are ints, paths str, bytes or os.PathLike; errors are OSErrors as those of os.
 
     def openat(self, path, flags: cython.int, mode: cython.uint, dir_fd):
         audit("open", path, None, flags)
@@ -272,32 +96,6 @@ class Files(Runnable):
             return self.close_later(operation, fd)
         return self.start(operation)
 
-    def close_later(self, operation, fd):
-        """A worker has an abandoned operation on it, which must not meet another file under the number."""
-        future: OperationFuture = OperationFuture.__new__(OperationFuture)
-        future.setup(self.loop)
-        future.operation = operation
-        operation.future = future
-        operation.place = WAITING
-        self.lingering[fd].append(operation)
-        return future
-
-    def linger(self, fd):
-        """An operation that nobody waits for any more is still with a worker."""
-        if self.lingering is None:
-            self.lingering = {}
-        self.lingering.setdefault(fd, []).append(None)
-        return 0
-
-    def lingered(self, fd):
-        """It has come to its end: closes that waited for the last of them follow."""
-        waiting: list = self.lingering[fd]
-        waiting.remove(None)
-        if None not in waiting:
-            del self.lingering[fd]
-            self.waiting.extend(waiting)
-        return 0
-
     def pread(self, fd: cython.int, size: cython.Py_ssize_t, offset: cython.longlong):
         if size < 0:
             raise OSError(errno.EINVAL, strerror(errno.EINVAL))
@@ -312,7 +110,7 @@ class Files(Runnable):
             found = self.try_cached(fd, data, operation.size, offset)
         if found >= 0:
             operation.done = found
-            if found == 0 or found == operation.size or offset < 0 or is_end(fd, offset + found):
+            if found == 0 or found == operation.size or offset < 0 or not goes_on(fd, offset + found):
                 return self.done(operation.take())
         return operation.go_on()
 
@@ -457,105 +255,6 @@ class Files(Runnable):
         operation.arguments = arguments
         return self.start(operation)
 
-    def done(self, value):
-        """The future of what is there already."""
-        future: OperationFuture = OperationFuture.__new__(OperationFuture)
-        future.setup(self.loop)
-        future.finish(value)
-        self.at_once += 1
-        return future
-
-
-class FileOperation(Job):
-    """Completes with None."""
-
-    def begin(self, files, opcode, fd):
-        self.files = files
-        self.request.entry.opcode = opcode
-        self.request.entry.fd = fd
-        return 0
-
-    def value(self, result):
-        """What the future gets."""
-        return None
-
-    def error(self, code):
-        return OSError(code, strerror(code))
-
-    def too_late(self, result):
-        """Nobody waits for what it did."""
-        return 0
-
-    def release(self):
-        """Give back the memory that was lent to the kernel; called when it has done with it, and from __dealloc__ at the latest."""
-        return 0
-
-    def complete(self, result, flags):
-        """The end, told by the ring or by the pool."""
-        files = self.files
-        future = self.future
-        files.in_flight -= 1
-        self.place = NOWHERE
-        if self.lingers:
-            self.lingers = False
-            files.lingered(self.request.entry.fd)
-        if result == -errno.EINTR and future is not None and not files.closed:
-            return self.again()  # a signal came between; as with os functions, nobody hears of it
-        try:
-            if future is None or files.closed:
-                if result >= 0:
-                    self.too_late(result)
-            elif result < 0:
-                self.end(future)
-                future.finish_failed(self.error(-result))
-            else:
-                value = self.value(result)
-                self.end(future)
-                future.finish(value)
-        except BaseException as error:
-            self.fail(error)
-        finally:
-            self.release()
-            if files.waiting:
-                files.launch_waiting()
-        return 0
-
-    def again(self):
-        """Have the kernel do it once more."""
-        try:
-            self.files.launch(self)
-        except BaseException as error:
-            self.fail(error)
-        return 0
-
-    def end(self, future):
-        """They do not hold each other any more."""
-        self.future = None
-        future.operation = None
-        return 0
-
-    def fail(self, error):
-        future = self.future
-        if future is not None:
-            self.end(future)
-            future.finish_failed(error)
-        self.place = NOWHERE
-        self.release()
-        return 0
-
-    def abandon(self):
-        """The future was cancelled. The kernel is asked to end it; its completion comes in any case."""
-        self.future = None
-        if self.place == ON_RING and self.engine is not None:
-            cython.cast(UringEngine, self.engine).cancel(self)
-        elif self.place == WITH_WORKERS:
-            if self.files.pool.withdraw(self):
-                self.complete(-errno.ECANCELED, 0)
-            elif self.request.entry.fd >= 0:
-                self.lingers = True
-                self.files.linger(self.request.entry.fd)
-        return 0
-
 
 class CountOperation(FileOperation):
     """Vectored reads and writes, and splice: completes with a count of bytes."""
@@ -620,7 +319,7 @@ class WriteOperation(FileOperation):
 
 
 class ReadOperation(FileOperation):
-    """Completes with bytes: as many as were asked for, fewer at the end of the file or where read(2) gives fewer."""
+    """Completes with bytes: as many as were asked for, fewer at the end of a regular file, or where another file gives fewer."""
 
     def __dealloc__(self):
         self.release()
@@ -632,13 +331,29 @@ class ReadOperation(FileOperation):
 
     def go_on(self):
         """Ask for what is not there yet, behind what is."""
+        self.ask()
+        return self.files.start(self)
+
+    def ask(self):
         data: cython.p_char = PyBytes_AS_STRING(cython.cast(object, self.data))
         self.request.entry.addr = cython.cast(cython.size_t, data + self.done)
         self.request.entry.len = self.size - self.done
         self.request.entry.off = self.offset if self.offset < 0 else self.offset + self.done
         if self.size - self.done > COPIED_BY_LOOP_MAX:
             self.request.entry.flags = IOSQE_ASYNC
-        return self.files.start(self)
+        return 0
+
+    def complete(self, result, flags):
+        """A part of what a regular file has is no answer: the rest is asked for."""
+        fd: cython.int = self.request.entry.fd
+        left: cython.Py_ssize_t = self.size - self.done - result
+        wanted: cython.bint = self.future is not None and not self.files.closed
+        if wanted and result > 0 and left > 0 and self.offset >= 0 and goes_on(fd, self.offset + self.done + result):
+            self.done += result
+            self.landed()
+            self.ask()
+            return self.again()
+        return FileOperation.complete(self, result, flags)
 
     def value(self, result):
         self.done += result
@@ -713,20 +428,6 @@ class OpenOperation(PathOperation):
         return 0
 
 
-class CloseOperation(FileOperation):
-    """A close is never taken back: without it the descriptor would be lost."""
-
-    def abandon(self):
-        self.future = None
-        return 0
-
-    def complete(self, result, flags):
-        if result == -errno.ECANCELED:  # by the engine, which closes
-            result = 0
-            close(self.request.entry.fd)
-        return FileOperation.complete(self, result, flags)
-
-
 class StatOperation(PathOperation):
     """Completes with an os.stat_result."""
 
@@ -764,7 +465,7 @@ class GetXattrOperation(PathOperation):
 
     def complete(self, result, flags):
         if result == -errno.ERANGE and self.size < XATTR_SIZE_MAX and self.future is not None and not self.files.closed:
-            self.files.in_flight -= 1
+            self.landed()
             self.release()
             self.size = XATTR_SIZE_MAX
             self.make_room()
@@ -815,12 +516,12 @@ class CallOperation(FileOperation):
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def is_end(fd: cython.int, position: cython.longlong) -> cython.bint:
-    """Whether a regular file ends there, so far as it is known without asking a file server."""
+def goes_on(fd: cython.int, position: cython.longlong) -> cython.bint:
+    """Whether there is more behind this of a regular file, so far as it is known without asking a file server."""
     found = cython.declare(statx_result)
     if plait_look_at(fd, cython.address(found)) < 0:
         return False
-    return found.stx_mode & S_IFMT == S_IFREG and position >= cython.cast(cython.longlong, found.stx_size)
+    return found.stx_mode & S_IFMT == S_IFREG and position < cython.cast(cython.longlong, found.stx_size)
 
 
 def look_at(fd: cython.int):

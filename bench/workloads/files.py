@@ -1,0 +1,386 @@
+"""Files, by one library on one loop:  python -m bench.workloads.files MODULE:FACTORY LIBRARY FOLDER
+
+LIBRARY is plait, to_thread, aiofiles, anyio, caio (with aiofile for whole files, lines and writes) or sync. FOLDER was made by
+bench.folder. Requests and answers are those of bench.workloads.tasks.
+"""
+
+import asyncio
+import gc
+import importlib
+import json
+import os
+import random
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import perf_counter_ns as now
+from typing import Any
+
+from bench.loops import run
+
+TICK_NS = 1_000_000
+SMALL_FILES = 1000
+WRITE_BYTES = 1 << 20
+
+
+class ToThread:
+    """Each call handed to a thread by hand; the base of those that know better."""
+
+    lines_max = 10_000  # the whole text would take a minute; what a line costs is the same in its first part
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.big = folder / "big"
+        self.text = folder / "text"
+        self.target = folder / f"target-{os.getpid()}"
+        self.fd = os.open(self.big, os.O_RDONLY)
+        os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_RANDOM)
+
+    async def prepare(self, conc: int) -> None:
+        """What is opened once and not measured."""
+
+    async def end(self) -> None:
+        os.close(self.fd)
+        self.target.unlink(missing_ok=True)
+
+    async def read(self, worker: int, size: int, offset: int) -> Any:
+        return await asyncio.to_thread(os.pread, self.fd, size, offset)
+
+    async def whole(self, path: str) -> Any:
+        return await asyncio.to_thread(Path(path).read_bytes)
+
+    async def many(self, paths: list[str]) -> int:
+        limit = asyncio.Semaphore(64)
+
+        async def one(path: str) -> int:
+            async with limit:
+                return len(await self.whole(path))
+
+        return sum(await asyncio.gather(*map(one, paths)))
+
+    async def lines(self, most: int) -> int:
+        with self.text.open() as file:
+            count = 0
+            line = "\n"
+            while count < most and line:
+                line = await asyncio.to_thread(file.readline)
+                count += 1
+            return count
+
+    async def write(self, data: bytes, times: int) -> None:
+        with self.target.open("wb", 0) as file:
+            for _ in range(times):
+                await asyncio.to_thread(file.write, data)
+
+
+class Sync(ToThread):
+    """The floor: no other task runs meanwhile."""
+
+    lines_max = 1_000_000
+
+    async def read(self, worker: int, size: int, offset: int) -> Any:
+        return os.pread(self.fd, size, offset)
+
+    async def whole(self, path: str) -> Any:
+        return Path(path).read_bytes()
+
+    async def lines(self, most: int) -> int:
+        with self.text.open() as file:
+            count = 0
+            for _ in file:
+                count += 1
+                if count == most:
+                    break
+            return count
+
+    async def write(self, data: bytes, times: int) -> None:
+        with self.target.open("wb", 0) as file:
+            for _ in range(times):
+                file.write(data)
+
+
+class Plait(ToThread):
+    lines_max = 1_000_000
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.plait = importlib.import_module("plait")
+        self.pread = asyncio.get_running_loop().pread  # type: ignore[attr-defined]
+
+    async def read(self, worker: int, size: int, offset: int) -> Any:
+        return await self.pread(self.fd, size, offset)
+
+    async def whole(self, path: str) -> Any:
+        async with self.plait.open(path, "rb") as file:
+            return await file.read()
+
+    async def many(self, paths: list[str]) -> int:
+        return sum([len(content) async for _, content in self.plait.read_many(paths)])
+
+    async def lines(self, most: int) -> int:
+        count = 0
+        async with self.plait.open(self.text) as file:
+            async for _ in file:
+                count += 1
+                if count == most:
+                    break
+        return count
+
+    async def write(self, data: bytes, times: int) -> None:
+        async with self.plait.open(self.target, "wb", 0) as file:
+            for _ in range(times):
+                await file.write(data)
+
+
+class Handles(ToThread):
+    """Libraries whose files have a position: each worker has one of its own."""
+
+    open: Callable[..., Any]
+
+    async def prepare(self, conc: int) -> None:
+        self.files = [await self.open(self.big, "rb", buffering=0) for _ in range(conc)]
+
+    async def end(self) -> None:
+        for file in self.files:
+            await file.close()
+        await super().end()
+
+    async def read(self, worker: int, size: int, offset: int) -> Any:
+        await self.files[worker].seek(offset)
+        return await self.files[worker].read(size)
+
+    async def whole(self, path: str) -> Any:
+        async with self.open(path, "rb") as file:
+            return await file.read()
+
+    async def lines(self, most: int) -> int:
+        count = 0
+        async with self.open(self.text) as file:
+            async for _ in file:
+                count += 1
+                if count == most:
+                    break
+        return count
+
+    async def write(self, data: bytes, times: int) -> None:
+        async with self.open(self.target, "wb", buffering=0) as file:
+            for _ in range(times):
+                await file.write(data)
+
+
+class Aiofiles(Handles):
+    open = staticmethod(lambda *args, **kw: importlib.import_module("aiofiles").open(*args, **kw))
+
+
+class Anyio(Handles):
+    open = staticmethod(lambda *args, **kw: importlib.import_module("anyio").open_file(*args, **kw))
+
+    async def whole(self, path: str) -> Any:
+        async with await self.open(path, "rb") as file:
+            return await file.read()
+
+    async def lines(self, most: int) -> int:
+        count = 0
+        async with await self.open(self.text) as file:
+            async for _ in file:
+                count += 1
+                if count == most:
+                    break
+        return count
+
+    async def write(self, data: bytes, times: int) -> None:
+        async with await self.open(self.target, "wb", buffering=0) as file:
+            for _ in range(times):
+                await file.write(data)
+
+    async def end(self) -> None:
+        for file in self.files:
+            await file.aclose()
+        await ToThread.end(self)
+
+
+class Caio(ToThread):
+    """caio's own choice of a backend, and aiofile upon it."""
+
+    async def prepare(self, conc: int) -> None:
+        self.context = importlib.import_module("caio").AsyncioContext(max_requests=512)
+        self.aiofile = importlib.import_module("aiofile")
+
+    async def end(self) -> None:
+        self.context.close()
+        await super().end()
+
+    async def read(self, worker: int, size: int, offset: int) -> Any:
+        return await self.context.read(size, self.fd, offset)
+
+    async def whole(self, path: str) -> Any:
+        async with self.aiofile.async_open(path, "rb") as file:
+            return await file.read()
+
+    async def lines(self, most: int) -> int:
+        count = 0
+        async with self.aiofile.async_open(self.text) as file:
+            async for _ in file:
+                count += 1
+                if count == most:
+                    break
+        return count
+
+    async def write(self, data: bytes, times: int) -> None:
+        async with self.aiofile.async_open(self.target, "wb") as file:
+            for _ in range(times):
+                await file.write(data)
+
+
+LIBRARIES: dict[str, type[ToThread]] = {
+    "plait": Plait,
+    "to_thread": ToThread,
+    "aiofiles": Aiofiles,
+    "anyio": Anyio,
+    "caio": Caio,
+    "sync": Sync,
+}
+
+
+async def reads(library: ToThread, n: int, conc: int, size: int, cold: bool) -> None:
+    blocks = os.fstat(library.fd).st_size // size
+    order = random.Random(1)
+    if cold:
+        os.posix_fadvise(library.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    left = n
+
+    async def worker(number: int) -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await library.read(number, size, order.randrange(blocks) * size)
+
+    await asyncio.gather(*(worker(i) for i in range(conc)))
+
+
+async def smalls(library: ToThread, n: int, conc: int) -> None:
+    left = n
+
+    async def worker() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await library.whole(f"{library.folder}/small/{left % SMALL_FILES}")
+
+    await asyncio.gather(*(worker() for _ in range(conc)))
+
+
+async def lateness_ns(work: Awaitable[None]) -> float:
+    """How late a tick of a millisecond is beside `work`, in ninety-nine of a hundred cases at most."""
+    late: list[int] = []
+
+    async def tick() -> None:
+        due = now() + TICK_NS
+        while True:
+            await asyncio.sleep(max(0, due - now()) / 1e9)
+            late.append(now() - due)
+            due = max(due + TICK_NS, now())
+
+    ticking = asyncio.ensure_future(tick())
+    await asyncio.sleep(0.01)
+    late.clear()
+    await work
+    ticking.cancel()
+    late.sort()
+    return float(late[int(len(late) * 0.99)]) if late else 0.0
+
+
+async def measure_row(row: str, library: ToThread, scale: float) -> float:
+    """Nanoseconds per operation, or of lateness."""
+
+    def count(n: int) -> int:
+        return max(64, int(n * scale))
+
+    if row == "file-4k-x1":
+        return await timed(reads(library, count(20_000), 1, 4096, False), count(20_000))
+    if row == "file-4k-x32":
+        return await timed(reads(library, count(20_000), 32, 4096, False), count(20_000))
+    if row == "file-64k-x32":
+        return await timed(reads(library, count(10_000), 32, 65536, False), count(10_000))
+    if row == "file-cold-x256":
+        return await timed(reads(library, count(5_000), 256, 4096, True), count(5_000))
+    if row == "file-late-x32":
+        return await lateness_ns(reads(library, count(30_000), 32, 4096, False))
+    if row == "file-late-x256":
+        return await lateness_ns(reads(library, count(30_000), 256, 4096, False))
+    if row == "file-small":
+        return await timed(smalls(library, count(3_000), 32), count(3_000))
+    if row == "file-many":
+        paths = [f"{library.folder}/small/{i}" for i in range(SMALL_FILES)]
+        return await timed(library.many(paths), SMALL_FILES)
+    if row == "file-lines":
+        return await per_line(library, count(library.lines_max))
+    if row == "file-write":
+        times = max(4, int(1024 * scale))
+        return await timed(library.write(os.urandom(WRITE_BYTES), times), times)
+    raise LookupError(row)
+
+
+async def per_line(library: ToThread, most: int) -> float:
+    start = now()
+    lines = await library.lines(most)
+    return (now() - start) / lines
+
+
+async def timed(work: Awaitable[Any], n: int) -> float:
+    start = now()
+    await work
+    return (now() - start) / n
+
+
+ROWS = {
+    "file-4k-x1": 1,
+    "file-4k-x32": 32,
+    "file-64k-x32": 32,
+    "file-cold-x256": 256,
+    "file-late-x32": 32,
+    "file-late-x256": 256,
+    "file-small": 0,
+    "file-many": 0,
+    "file-lines": 0,
+    "file-write": 0,
+}
+"""Row name -> workers that read at random."""
+
+
+def measure(factory: str, name: str, folder: Path, row: str, scale: float) -> dict[str, Any]:
+    async def main() -> dict[str, Any]:
+        library = LIBRARIES[name](folder)
+        await library.prepare(ROWS[row])
+        try:
+            if row in ("file-4k-x1", "file-4k-x32", "file-64k-x32", "file-late-x32", "file-late-x256"):
+                with library.big.open("rb", 0) as big:
+                    while big.read(1 << 24):
+                        pass
+            gc.collect()
+            return {"ns": await measure_row(row, library, scale), "waited": 0.0}
+        finally:
+            await library.end()
+
+    try:
+        return run(factory, main)
+    except Exception as error:  # whatever the library raises is the answer
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+async def nothing() -> None:
+    pass
+
+
+def main() -> None:
+    factory, name, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    run(factory, nothing)
+    gc.freeze()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(measure(factory, name, folder, request["row"], request["scale"])), flush=True)
+
+
+if __name__ == "__main__":
+    main()
