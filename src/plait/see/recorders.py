@@ -33,7 +33,7 @@ def program_name() -> str:
     return os.path.basename(path) if path else sys.argv[0] if sys.argv else ""
 
 
-def new_meta(thread: str, program: str | None, arguments: Sequence[str] | None) -> dict[str, Any]:
+def new_meta(thread: str, program: str | None = None, arguments: Sequence[str] | None = None) -> dict[str, Any]:
     return {
         "program": program_name() if program is None else program,
         "arguments": " ".join(sys.argv[1:] if arguments is None else arguments)[:500],
