@@ -13,6 +13,10 @@ cdef extern from "frames.h":
     unsigned int plait_coroutine_place(const plait_record* record, object coroutine) noexcept
     bint plait_find_words(plait_record* record, object code, object coroutine, void** caller) noexcept
 
+cdef extern from "Python.h":
+    ctypedef struct PyCFunctionObject:
+        void* m_ml
+
 cdef extern from "sys/stat.h":
     ctypedef struct stat_result "struct stat":
         unsigned long st_ino

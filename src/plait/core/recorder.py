@@ -35,6 +35,7 @@ from cython.cimports.libc.stdlib import calloc, free, realloc
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.plait.core.cpython import PyThread_get_thread_ident
 from cython.cimports.plait.core.frames import (
+    PyCFunctionObject,
     fstat,
     plait_coroutine_code,
     plait_current_frame,
@@ -456,6 +457,8 @@ class Recorder:
     def code_of_callback(self, callback):
         """Of the function behind a bound method or a partial."""
         depth: cython.int = 0
+        number: cython.uint = 0
+        method: cython.p_void = cython.NULL
         while depth < 8:
             depth += 1
             if PyMethod_Check(callback):
@@ -467,7 +470,11 @@ class Recorder:
         if type(callback) is types.FunctionType:
             key = callback.__code__
         elif type(callback) is types.BuiltinFunctionType:
-            # Of a bound one there is a new object each time: its name in its owner's class is as good.
+            # Of a bound one there is a new object each time, but one definition.
+            method = cython.cast(cython.pointer(PyCFunctionObject), cython.cast(cython.p_void, callback)).m_ml
+            number = self.number_of(method)
+            if number:
+                return number
             owner = callback.__self__
             bound: cython.bint = owner is not None and not isinstance(owner, types.ModuleType)
             key = getattr(type(owner), callback.__name__, type(owner)) if bound else callback
@@ -475,9 +482,11 @@ class Recorder:
             key = callback
         else:
             return self.code_of_class(type(callback))
-        number: cython.uint = self.number_of(cython.cast(cython.p_void, key))
+        number = self.number_of(cython.cast(cython.p_void, key))
         if number == 0:
             number = self.new_code(key, callback, str(getattr(callback, "__module__", "") or ""))
+        if method != cython.NULL and number:
+            self.remember(method, number)
         return number
 
     def introduce(self, previous, kind, code, number, created_ns, text):
@@ -516,10 +525,13 @@ class Recorder:
             self.subject = cython.cast(object, PyMethod_GET_SELF(callback))
             runnable = self.subject
             return runnable.identify(record)
-        if type(callback) is not types.FunctionType and not PyMethod_Check(callback):
+        elif type(callback) is types.BuiltinFunctionType:
+            if isinstance(callback.__self__, AsyncioTask):
+                self.subject = wrapped_task(callback)
+        elif type(callback) is not types.FunctionType and type(callback).__name__ == "TaskStepMethWrapper":
             self.subject = wrapped_task(callback)
-            if self.subject is not None:
-                return self.foreign_task_actor(self.subject)
+        if self.subject is not None:
+            return self.foreign_task_actor(self.subject)
         number: cython.uint = self.code_of_callback(callback)
         if number >= self.callback_room:
             room: cython.uint = max(256, 2 * number)
