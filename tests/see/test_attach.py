@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -238,6 +239,32 @@ plait.run(main(), debug=True)
 """)
     assert [("main", "TIMER")] == [(task["coroutine"], task["kind"]) for task in loop["tasks"]]
     assert loop["debug"]
+
+
+def test_a_recorded_program_also_tells_since_when(tmp_path: Path) -> None:
+    """From what its ring has, for the tasks that went to wait while it was recorded."""
+
+    def look(pid: int) -> dict[str, Any]:
+        status, output, errors = command("dump", "--json", str(pid))
+        assert (0, "") == (status, errors)
+        loop: dict[str, Any] = json.loads(output)["loops"][0]
+        return loop
+
+    loop = looked_at(
+        f"""
+async def subject():
+    await asyncio.sleep(0)
+    await asyncio.sleep(100)
+async def main():
+    with plait.record({str(tmp_path / "out.plait")!r}):
+        task = asyncio.create_task(subject(), name="subject")
+        asyncio.get_running_loop().call_later(0.2, ready)
+        await task
+plait.run(main())
+""",
+        look,
+    )
+    assert 0.2 <= named(loop, "subject")["since_s"] < 60
 
 
 # Deadlocks.

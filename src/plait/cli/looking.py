@@ -54,6 +54,10 @@ def dump(parser: argparse.ArgumentParser, given: list[str]) -> int:
 
         with Attached(options.pid) as attached:
             snapshot = attached.ask("dump")
+            if any(loop["recorded"] for loop in snapshot["loops"]):
+                from plait.see.since import tell_since
+
+                tell_since(snapshot, attached)
         if options.json:
             print(json.dumps(snapshot, indent=1))
             return

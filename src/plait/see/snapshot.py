@@ -86,6 +86,7 @@ def of_loop(loop: Any, number: int, before: tuple[Any, ...], stacks: bool) -> di
             "thread_id": thread,
             "engine": engine_of(loop),
             "debug": loop.get_debug(),
+            "recorded": loop.recorder is not None,
             "state": "stopped" if not thread else "waits" if asleep else "blocked" if blocked else "runs",
             "blocked_s": BLOCKED_LOOK_SECONDS if blocked else 0,
             "stack": stack,

@@ -25,7 +25,7 @@ class Weaving:
 
     def __init__(self, loop: Any) -> None:
         self.loop = weakref.ref(loop)
-        self.recorder: core.Recorder | None = core.Recorder(RING_SIZE, None, new_meta(""))
+        self.recorder: core.Recorder | None = core.Recorder(RING_SIZE, None, new_meta("", None, None))
         self.asked = time.monotonic()
         loop.call_soon_threadsafe(self.begin)
 
@@ -91,7 +91,7 @@ def chunks_of(recorder: Any, known: Any, first: Any, loop: Any) -> dict[str, Any
     per_chunk = recorder.chunk_events
     until = -(-recorder.written // per_chunk)
     start = first if isinstance(first, int) and known == id(recorder) else 0
-    meta = {**new_meta(recorder.thread), "engine": snapshot.engine_of(loop)}
+    meta = {**new_meta(recorder.thread, None, None), "engine": snapshot.engine_of(loop)}
     chunks = []
     for number in range(max(0, start, until - min(CHUNKS_MAX, recorder.chunk_count)), until):
         found = describe_chunk(recorder, meta, number)
