@@ -100,6 +100,12 @@ def test_many_tasks_are_shown_by_some_and_the_rest_is_counted() -> None:
         assert any(line.startswith(name) for line in shown)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 5, 9, 40])
+def test_there_are_no_more_lanes_than_asked_for(lanes: int) -> None:
+    shown = lines(terminal.weave(recordings.web_server(1.0), 100, lanes_max=lanes))
+    assert 3 < len(shown) <= 3 + lanes + 1
+
+
 def test_the_whole_picture_has_summary_and_findings() -> None:
     console = Console(width=120, file=io.StringIO())
     with console.capture() as captured:

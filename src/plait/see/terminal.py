@@ -207,7 +207,7 @@ def choose_lanes(
     for pending in recording.pending:
         groups[group_of(recording, pending.actor)].setdefault(pending.actor, [])
     by_size = sorted(groups, key=lambda group: -sum(map(len, groups[group].values())))
-    others = [group for group in by_size if group[0]][:others_max]
+    others = [group for group in by_size if group[0]][: min(others_max, lanes_max // 4)]
     kept = {*others, *[group for group in by_size if not group[0]][: lanes_max - len(others)]}
     packed = {group: pack(recording, actors) for group, actors in groups.items() if group in kept}
     # As many rows for each as all fit.

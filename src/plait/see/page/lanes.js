@@ -44,14 +44,13 @@ class Lanes {
     const rowOf = new Int32Array(recording.actorCount).fill(NONE);
     const rows = [];
     for (const group of groups) {
-      const shown = group.actors.filter((a) => counts[a] || first[a] < last[a]);
+      const shown = sortByKey(group.actors.filter((a) => counts[a] || first[a] < last[a]), first);
       const packed = group.kind === 0 && shown.length > ROWS_EACH ? packRows(shown, first, last) : shown.map((_, k) => k);
-      shown.forEach((a, k) => {
+      for (let k = 0; k < shown.length; k++) {
         const row = (group.rows[packed[k]] ??= { group, actors: [], from: 0, to: 0, index: 0 });
-        row.actors.push(a);
-      });
+        row.actors.push(shown[k]);
+      }
       for (const row of group.rows) {
-        row.actors.sort((a, b) => first[a] - first[b]);
         row.index = rows.length;
         rows.push(row);
         for (const a of row.actors) rowOf[a] = row.index;
@@ -174,52 +173,64 @@ function firstAlive(actors, last, time) {
   return low;
 }
 
-// The lowest row that is free when a task begins; returns the row of each.
+// The lowest row that is free when a task begins; returns the row of each. The actors are ordered by their begin.
 function packRows(actors, first, last) {
-  const byStart = actors.map((_, k) => k).sort((x, y) => first[actors[x]] - first[actors[y]]);
-  const rows = new Array(actors.length);
-  const taken = new Heap((x, y) => x.until - y.until);
-  const free = new Heap((x, y) => x - y);
-  let count = 0;
-  for (const k of byStart) {
+  const rows = new Uint32Array(actors.length);
+  const until = [];
+  const numbers = [];
+  const taken = new Heap(until);
+  const free = new Heap(numbers);
+  for (let k = 0; k < actors.length; k++) {
     const a = actors[k];
-    while (taken.size && taken.top.until <= first[a]) free.push(taken.pop().row);
-    const row = free.size ? free.pop() : count++;
+    while (taken.size && until[taken.top] <= first[a]) free.push(taken.pop());
+    const row = free.size ? free.pop() : numbers.push(numbers.length) - 1;
     rows[k] = row;
-    taken.push({ row, until: last[a] });
+    until[row] = last[a];
+    taken.push(row);
   }
   return rows;
 }
 
+// Numbers, of which the one with the lowest key is the first to leave.
 class Heap {
-  constructor(compare) { this.compare = compare; this.items = []; }
+  constructor(keys) { this.keys = keys; this.items = []; }
   get size() { return this.items.length; }
   get top() { return this.items[0]; }
 
   push(item) {
-    const { items, compare } = this;
-    let k = items.push(item) - 1;
-    while (k && compare(items[k], items[(k - 1) >> 1]) < 0) {
-      const up = (k - 1) >> 1;
-      [items[k], items[up]] = [items[up], items[k]];
-      k = up;
+    const { items, keys } = this;
+    let hole = items.length;
+    while (hole) {
+      const up = (hole - 1) >> 1;
+      if (keys[items[up]] <= keys[item]) break;
+      items[hole] = items[up];
+      hole = up;
     }
+    items[hole] = item;
   }
 
   pop() {
-    const { items, compare } = this;
+    const { items, keys } = this;
     const top = items[0];
     const last = items.pop();
-    if (items.length) {
-      items[0] = last;
-      for (let k = 0; ;) {
-        let low = k;
-        for (const child of [2 * k + 1, 2 * k + 2]) if (child < items.length && compare(items[child], items[low]) < 0) low = child;
-        if (low === k) break;
-        [items[k], items[low]] = [items[low], items[k]];
-        k = low;
-      }
+    const size = items.length;
+    if (!size) return top;
+    let hole = 0;
+    for (let child = 1; child < size; child = 2 * hole + 1) {
+      if (child + 1 < size && keys[items[child + 1]] < keys[items[child]]) child++;
+      if (keys[last] <= keys[items[child]]) break;
+      items[hole] = items[child];
+      hole = child;
     }
+    items[hole] = last;
     return top;
   }
+}
+
+// In place, and at once where they are in order already, as actors mostly are.
+function sortByKey(items, keys) {
+  for (let k = 1; k < items.length; k++) {
+    if (keys[items[k]] < keys[items[k - 1]]) return items.sort((a, b) => keys[a] - keys[b]);
+  }
+  return items;
 }

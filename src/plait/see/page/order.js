@@ -5,16 +5,19 @@ class Order {
   // `ids` are the slices; inside each part that is asked for they follow each other in time and do not overlap.
   constructor(recording, ids) {
     const n = ids.length;
-    this.ids = ids;
-    this.start = new Float64Array(n);
-    this.end = new Float64Array(n);
-    this.busySums = new Float64Array(n + 1);
+    const start = new Float64Array(n);
+    const end = new Float64Array(n);
+    const busySums = new Float64Array(n + 1);
+    const { start: starts, end: ends } = recording;
+    let busy = 0;
     for (let p = 0; p < n; p++) {
       const i = ids[p];
-      this.start[p] = recording.start[i];
-      this.end[p] = recording.end[i];
-      this.busySums[p + 1] = this.busySums[p] + recording.end[i] - recording.start[i];
+      start[p] = starts[i];
+      end[p] = ends[i];
+      busy += end[p] - start[p];
+      busySums[p + 1] = busy;
     }
+    Object.assign(this, { ids, start, end, busySums });
     this.levels = this.pyramid();
   }
 

@@ -11,7 +11,9 @@ class Painter {
     this.recording = recording;
     this.lanes = lanes;
     this.view = view;
-    this.thread = new Order(recording, Uint32Array.from({ length: recording.count }, (_, i) => i));
+    const all = new Uint32Array(recording.count);
+    for (let i = 0; i < all.length; i++) all[i] = i;
+    this.thread = new Order(recording, all);
     this.density = new Density(recording, lanes);
     this.canvas = document.getElementById("lanes");
     this.overlay = document.getElementById("overlay");
