@@ -4,73 +4,42 @@
     python examples/follow.py --last 10 --through 'jq .message' service.json
 
 A pipeline of tasks: one follower per file, a queue that holds them back when the end of the line is slow, and one printer, which
-hands the lines to another program with `--through`. The kernel tells of every change (inotify), so that nothing is asked in vain.
+hands the lines to another program with `--through`. The kernel tells of every change (plait.watch), so that nothing is asked in vain.
 Ctrl-C ends it with a count per file.
 """
 
 import argparse
 import asyncio
-import ctypes
 import os
 import re
 import signal
-import struct
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import BinaryIO
 
 import plait
+from plait.files import ChangeKind, Watch
 
 LINES_WAITING_MAX = 1000
 READ_BYTES = 64 * 1024
 LAST_BYTES_MAX = 1024 * 1024
 
-# From <sys/inotify.h>: what happens in a folder that can concern one of its files.
-IN_MODIFY, IN_MOVED_TO, IN_CREATE = 0x2, 0x80, 0x100
-EVENT = struct.Struct("iIII")
+# What can concern a file that is followed.
+KINDS = {ChangeKind.CREATED, ChangeKind.MODIFIED, ChangeKind.MOVED}
 
 
-class Changes:
-    """Wakes those who follow a file whenever something changes in its folder, by inotify."""
-
-    def __init__(self) -> None:
-        self.libc = ctypes.CDLL(None, use_errno=True)
-        self.descriptor = self.check(self.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        self.events: dict[int, list[asyncio.Event]] = defaultdict(list)
-        asyncio.get_running_loop().add_reader(self.descriptor, self.read)
-
-    def check(self, result: int) -> int:
-        if result < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return result
-
-    def watch(self, folder: Path) -> asyncio.Event:
-        """An event that is set whenever a file in this folder may have changed."""
-        event = asyncio.Event()
-        mask = IN_MODIFY | IN_MOVED_TO | IN_CREATE
-        watch = self.check(self.libc.inotify_add_watch(self.descriptor, os.fsencode(folder), mask))
-        self.events[watch].append(event)
-        return event
-
-    def read(self) -> None:
-        data = os.read(self.descriptor, READ_BYTES)
-        while data:
-            watch, _, _, name_length = EVENT.unpack_from(data)
-            data = data[EVENT.size + name_length :]
-            for event in self.events[watch]:
-                event.set()
-
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.descriptor)
-        os.close(self.descriptor)
+async def tell(changes: Watch, changed: list[asyncio.Event]) -> None:
+    """Wake those who follow a file of this folder whenever one may have changed: theirs may have another name by now."""
+    async for _ in changes:
+        for event in changed:
+            event.set()
 
 
-async def follow(path: Path, changes: Changes, last: int) -> AsyncGenerator[bytes, None]:
+async def follow(path: Path, changed: asyncio.Event, last: int) -> AsyncGenerator[bytes, None]:
     """The last lines of a file and then each new one, for ever; a new file of that name is read from its start."""
-    changed = changes.watch(path.parent)
     file = open_if_there(path)
     rest = b""
     try:
@@ -116,9 +85,9 @@ def replaced(descriptor: int, path: Path, position: int) -> bool:
 
 
 async def pick(
-    path: Path, changes: Changes, last: int, pattern: re.Pattern[str], out: "asyncio.Queue[tuple[Path, str]]"
+    path: Path, changed: asyncio.Event, last: int, pattern: re.Pattern[str], out: "asyncio.Queue[tuple[Path, str]]"
 ) -> None:
-    async with aclosing(follow(path, changes, last)) as lines:
+    async with aclosing(follow(path, changed, last)) as lines:
         async for line in lines:
             text = line.decode(errors="replace")
             if pattern.search(text):
@@ -150,20 +119,26 @@ async def show(
 
 
 async def run(paths: list[Path], pattern: re.Pattern[str], last: int, through: str | None) -> Counter[Path]:
-    changes = Changes()
     lines: asyncio.Queue[tuple[Path, str]] = asyncio.Queue(LINES_WAITING_MAX)
     counts: Counter[Path] = Counter(dict.fromkeys(paths, 0))
-    showing = asyncio.create_task(show(lines, len(paths) > 1, through, counts))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, showing.cancel)
-    picking = [asyncio.create_task(pick(path, changes, last, pattern, lines)) for path in paths]
-    try:
-        await asyncio.wait([showing, *picking], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in picking:
-            task.cancel()
-        showing.cancel()
-        results = await asyncio.gather(showing, *picking, return_exceptions=True)
-        changes.close()
+    changed = {path: asyncio.Event() for path in paths}
+    async with AsyncExitStack() as stack:
+        telling = []
+        for folder in {path.parent for path in paths}:
+            await plait.Path(folder).stat()  # a watch would wait for it to be made
+            changes = await stack.enter_async_context(plait.watch(folder, kinds=KINDS))
+            here = [event for path, event in changed.items() if path.parent == folder]
+            telling.append(asyncio.create_task(tell(changes, here)))
+        showing = asyncio.create_task(show(lines, len(paths) > 1, through, counts))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, showing.cancel)
+        picking = [asyncio.create_task(pick(path, changed[path], last, pattern, lines)) for path in paths]
+        try:
+            await asyncio.wait([showing, *picking], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working = [showing, *picking, *telling]
+            for task in working:
+                task.cancel()
+            results = await asyncio.gather(*working, return_exceptions=True)
     for result in results:
         if isinstance(result, Exception):
             raise result

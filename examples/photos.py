@@ -16,7 +16,7 @@ import signal
 import struct
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from datetime import datetime
 
@@ -160,7 +160,7 @@ class Album:
         print(f"{what}: {photo} {more}", file=sys.stderr if what == "failed" else sys.stdout, flush=True)
 
 
-async def photos_in(folder: Path) -> AsyncIterator[Path]:
+async def photos_in(folder: Path) -> AsyncGenerator[Path, None]:
     async for path in folder.rglob("*"):
         if is_photo(path) and await path.info.is_file(follow_symlinks=False):
             yield path

@@ -331,10 +331,13 @@ def test_two_tasks_cannot_ask_at_once(run: Run, tmp_path: pathlib.Path) -> None:
     run(main())
 
 
-def test_what_cannot_be_watched(run: Run, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_watched(run: Run, tmp_path: pathlib.Path) -> None:
     async def main() -> None:
         with pytest.raises(FileNotFoundError) as caught:
             await anext(plait.watch(tmp_path / "missing" / "file"))
+        assert str(tmp_path / "missing") == caught.value.filename
+        with pytest.raises(FileNotFoundError) as caught:
+            await anext(plait.watch(tmp_path / "missing", recursive=True))
         assert str(tmp_path / "missing") == caught.value.filename
 
     run(main())

@@ -57,9 +57,9 @@ class Path(PurePosixPath):
     __slots__ = ("_kind",)
     _kind: int  # DT_* of readdir(3), on paths that came from listing a folder
 
-    def with_segments(self, *segments: StrPath) -> Self:
+    def with_segments(self, *pathsegments: StrPath) -> Self:
         """A path of the same class; subclasses that carry more override it."""
-        return type(self)(*segments)
+        return type(self)(*pathsegments)
 
     def as_uri(self) -> str:
         """The path as a file: URI; ValueError for a relative one."""

@@ -152,6 +152,8 @@ class Watch:
         try:
             mode = (await loop.statx(str(self.path))).st_mode
         except FileNotFoundError:
+            if self.recursive:
+                raise
             mode = 0
         folder = self.path
         if not stat.S_ISDIR(mode):
@@ -348,7 +350,7 @@ def watch(
 
     It tells of all that happens after `async with` was entered; without it, after the first change was waited for. Only `kinds` are told.
     What `ignore` returns true for is not told, and such a folder not looked into. A path that is not a folder is watched by its name,
-    through being replaced, removed and made again, and need not exist yet.
+    through being replaced, removed and made again, and need not exist yet unless `recursive` says that it is a folder.
 
     It ends after it told that the folder itself was DELETED (removed, moved away or unmounted). Symbolic links to folders below are not
     followed. Changes wait in the kernel while nobody asks for them, up to fs.inotify.max_queued_events (16384); then OVERFLOW tells
