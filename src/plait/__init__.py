@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 from plait.bridge import BackgroundFuture, Portal, background
 from plait.engine.choice import EngineReport
 from plait.engine.errors import EngineUnavailable
-from plait.files import Path, copy_file, open, read_many, watch
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
 from plait.see import attach as attach  # loops that run can be looked at
-from plait.see.flight import flight_recorder
-from plait.see.recorders import mark, record
 
 if TYPE_CHECKING:
+    from plait.files import Path, copy_file, open, read_many, watch
+    from plait.see.flight import flight_recorder
+    from plait.see.recorders import mark, record
     from plait.see.watchdog import Block, Suspicion, Watchdog, watchdog
 
 __all__ = [
@@ -48,7 +48,12 @@ if sys.version_info < (3, 16):  # asyncio has no policies from there on
     __all__ += ["EventLoopPolicy"]
 
 # Imported when they are first asked for: most programs do without.
-_LATE = dict.fromkeys(("Block", "Suspicion", "Watchdog", "watchdog"), "plait.see.watchdog")
+_LATE = {
+    **dict.fromkeys(("Path", "copy_file", "open", "read_many", "watch"), "plait.files"),
+    "flight_recorder": "plait.see.flight",
+    **dict.fromkeys(("mark", "record"), "plait.see.recorders"),
+    **dict.fromkeys(("Block", "Suspicion", "Watchdog", "watchdog"), "plait.see.watchdog"),
+}
 
 
 def __getattr__(name: str) -> Any:
