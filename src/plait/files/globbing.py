@@ -46,7 +46,8 @@ class Pattern:
         self.parts = (STARS, *path.parts) if anywhere else path.parts
         if not STARS_FIND_FILES and any(STARS in part != STARS for part in self.parts):
             raise ValueError(f"Invalid pattern: '**' can only be an entire path component: {pattern!r}")
-        self.folders_only = pattern.endswith("/")
+        # pathlib makes of rglob("") the pattern "**/".
+        self.folders_only = pattern.endswith("/") or not pattern
         self.recurse_symlinks = recurse_symlinks
         self.end = 1 << len(self.parts)
         self.flags = re.IGNORECASE if case_sensitive is False else re.NOFLAG
@@ -157,7 +158,7 @@ class Search:
         """Find what matches in a part of a folder's listing."""
         names, wildcards, deeper = state.names, state.wildcards, state.deeper
         # A last `**` finds files as well, and links to folders that it does not enter.
-        all_match = self.pattern.end if state.last_stars and STARS_FIND_FILES else 0
+        all_match = self.pattern.end if state.last_stars and STARS_FIND_FILES and not self.pattern.folders_only else 0
         for number, (name, kind) in enumerate(entries):
             after = all_match
             for match, leads_to in wildcards:

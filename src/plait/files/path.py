@@ -216,11 +216,11 @@ class Path(PurePosixPath):
         if not isinstance(data, str):
             raise TypeError(f"data must be str, not {type(data).__name__}")
         encoded = io.BytesIO()
-        text = io.TextIOWrapper(encoded, io.text_encoding(encoding), errors, newline)
-        text.write(data)
-        text.flush()
-        await write_file(str(self), encoded.getbuffer())
-        text.close()
+        with io.TextIOWrapper(encoded, io.text_encoding(encoding), errors, newline) as text:
+            text.write(data)
+            text.flush()
+            content = encoded.getvalue()
+        await write_file(str(self), memoryview(content))
         return len(data)
 
     # What a folder holds
