@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 
 import plait
@@ -27,6 +28,9 @@ if (chosen := os.environ.pop("PLAIT_ENGINE", "both")) != "both":
 RUN_SECONDS = 30
 # The socket by which this process can be looked at is kept from the first loop on: no test shall count it as its own.
 attach.begin()
+# The same examples in every run: a test that finds something new belongs to a developer, not to CI.
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(params=ENGINES)

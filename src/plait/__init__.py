@@ -49,6 +49,7 @@ if sys.version_info < (3, 16):  # asyncio has no policies from there on
 
 # Imported when they are first asked for: most programs do without.
 _LATE = {
+    "files": "plait.files",
     **dict.fromkeys(("Path", "copy_file", "open", "read_many", "watch"), "plait.files"),
     "flight_recorder": "plait.see.flight",
     **dict.fromkeys(("mark", "record"), "plait.see.recorders"),
@@ -61,7 +62,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'plait' has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(_LATE[name]), name)
+    module = import_module(_LATE[name])
+    value = globals()[name] = module if _LATE[name] == f"plait.{name}" else getattr(module, name)
     return value
 
 

@@ -113,6 +113,18 @@ def test_it_reads_what_asyncios_own_reads(loop, steps, limit):
     loop.run_until_complete(main())
 
 
+def test_a_line_is_found_where_another_separator_was_not(run):
+    async def main():
+        reader = asyncio.StreamReader(limit=1)
+        reader.feed_data(b"ax\n")
+        with pytest.raises(asyncio.LimitOverrunError):
+            await reader.readuntil(b"\r\n")
+        with pytest.raises(ValueError, match="Separator is found"):
+            await reader.readline()
+
+    run(main())
+
+
 def test_unmodified_programs_get_the_compiled_ones(run):
     async def main():
         kinds = []

@@ -12,7 +12,8 @@ cdef class StreamReader:
     cdef list more                      # and goes on in more[following:], or None
     cdef Py_ssize_t following
     cdef Py_ssize_t size                # in all
-    cdef Py_ssize_t searched            # no line end in so many of them
+    cdef Py_ssize_t searched            # `sought` does not begin in so many of them
+    cdef bytes sought
     cdef bytearray flat                 # instead of all that, once somebody has asked for `_buffer`
     cdef int feed(self, object data) except -1
     cdef int append(self, bytes data) except -1

@@ -203,6 +203,9 @@ class StreamReader:
         """How many bytes there are up to the separator and with it; 0 if it is not there. LimitOverrunError where that is too much."""
         size: cython.Py_ssize_t = PyBytes_GET_SIZE(separator)
         place: cython.Py_ssize_t
+        if separator is not self.sought and separator != self.sought:
+            self.sought = separator
+            self.searched = 0
         if self.flat is not None:
             place = self.flat.find(separator)
         elif size == 1:
