@@ -7,6 +7,7 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
     int PyErr_CheckSignals() except -1
     void PyObject_GC_Track(object o) noexcept
+    bint PyObject_GC_IsTracked(object o) noexcept
     ctypedef enum PySendResult:
         PYGEN_RETURN
         PYGEN_ERROR

@@ -7,7 +7,12 @@ more to read. The turn takes from the head as many as stood there when it began.
 import cython
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import calloc, free, malloc
-from cython.cimports.plait.core.cpython import PyObject_GC_Track, PyThread_get_thread_ident, plait_is_shared
+from cython.cimports.plait.core.cpython import (
+    PyObject_GC_IsTracked,
+    PyObject_GC_Track,
+    PyThread_get_thread_ident,
+    plait_is_shared,
+)
 from cython.cimports.plait.engine.record import PLAIT_BY_THREAD, PLAIT_RETURNED, plait_pushed, plait_record_ready
 
 RECEIVE_SIZE = cython.declare(cython.size_t, 256 * 1024)
@@ -24,7 +29,8 @@ class Runnable:
         """Let the garbage collector see it: somebody else than the loop holds it, and may be held by it in turn."""
         if self.unknown:
             self.unknown = False
-            PyObject_GC_Track(self)
+            if not PyObject_GC_IsTracked(self):  # subclasses come tracked
+                PyObject_GC_Track(self)
 
     def identify(self, record):
         """The number of the actor whose slice its run is, introduced to the recorder if it must be; 0: of nobody."""
