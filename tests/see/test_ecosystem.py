@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 import uvicorn
 from aiohttp import web
+from redis import asyncio as aioredis
 
 import plait
 from plait.see.model import ActorKind, Recording, WaitKind
 from plait.see.recording import read
+
+import servers
 
 Record = Callable[[Coroutine[Any, Any, Any]], Recording]
 
@@ -95,3 +99,34 @@ def test_uvicorn(record: Record) -> None:
     assert {WaitKind.WEB} == {kind for kind, _ in waits(recording, "Protocol 127.0.0.1", ActorKind.PROTOCOL)} - {
         WaitKind.NETWORK
     }
+
+
+def test_asyncpg(record: Record, postgres: servers.Server) -> None:
+    async def main() -> None:
+        connection = await asyncpg.connect(host=postgres.host, port=postgres.port, user="postgres", database="postgres")
+        await asyncio.create_task(queries(connection), name="queries")
+        await connection.close()
+
+    async def queries(connection: Any) -> None:
+        for _ in range(3):
+            await connection.fetch("select 1")
+
+    recording = record(main())
+    assert {(WaitKind.DATABASE, f"postgresql 127.0.0.1:{postgres.port}")} == waits(recording, "queries")
+    assert {(WaitKind.DATABASE, f"postgresql 127.0.0.1:{postgres.port}")} == waits(
+        recording, "Protocol 127.0.0.1", ActorKind.PROTOCOL
+    )
+
+
+def test_redis(record: Record, redis: servers.Server) -> None:
+    async def main() -> None:
+        async with aioredis.Redis(host=redis.host, port=redis.port) as client:
+            await client.ping()
+            await asyncio.create_task(commands(client), name="commands")
+
+    async def commands(client: Any) -> None:
+        for _ in range(2):
+            await client.blpop(["nothing"], timeout=0.01)
+
+    recording = record(main())
+    assert (WaitKind.DATABASE, f"redis 127.0.0.1:{redis.port}") in waits(recording, "commands")

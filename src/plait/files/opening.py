@@ -67,7 +67,7 @@ def open(
     opener: Opener | None = None,
 ) -> Opening[TextFile]: ...
 @overload
-def open(  # type: ignore[overload-overlap]
+def open(  # type: ignore[overload-overlap]  # as typeshed's own open(): buffering=0 is known by its value
     file: Path,
     mode: OpenBinaryMode,
     buffering: Literal[0],

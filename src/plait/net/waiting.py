@@ -29,6 +29,7 @@ async def read(reader: "StreamReader", n: int) -> bytes:
             pieces.append(piece)
         return b"".join(pieces)
     if not reader._held() and not reader._eof:
+        # wait(), without a coroutine more: nearly every read of a server comes here.
         waiter = reader._start_waiting("read")
         try:
             await waiter
@@ -45,11 +46,7 @@ async def readexactly(reader: "StreamReader", n: int) -> bytes:
     while reader._held() < n:
         if reader._eof:
             raise asyncio.IncompleteReadError(reader._take(ALL), n)
-        waiter = reader._start_waiting("readexactly")
-        try:
-            await waiter
-        finally:
-            reader._waiter = None
+        await wait(reader, "readexactly")
     return reader._take(n)
 
 
@@ -64,11 +61,7 @@ async def readuntil(reader: "StreamReader", separator: Any) -> bytes:
     while not (size := reader._find(separator)):
         if reader._eof:
             raise asyncio.IncompleteReadError(reader._take(ALL), None)
-        waiter = reader._start_waiting("readuntil")
-        try:
-            await waiter
-        finally:
-            reader._waiter = None
+        await wait(reader, "readuntil")
     return reader._take(size)
 
 
