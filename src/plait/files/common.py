@@ -14,7 +14,7 @@ CLOSED = "I/O operation on closed file"
 
 
 class FileMethods(Generic[AnyStr]):
-    """Lines, `async with`, and what needs no waiting."""
+    """Lines, `async with`, and what needs no waiting. What is not implemented here is what it stands on: each kind of file has its own."""
 
     @property
     def closed(self) -> bool:
