@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure plait against asyncio, uvloop and C programs, all in interleaved rounds of one run. "
-        "The default takes about five minutes and both of the first two cores.",
+        "The default takes about fifteen minutes and both of the first two cores.",
     )
     p.add_argument("--rows", action="append", default=[], metavar="GLOB", help="only these rows (may be repeated)")
     p.add_argument("--loops", default=",".join(loops.DEFAULT_LOOPS), metavar="A,B", help="default: %(default)s")
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped too
     if options.list:
         for row in ROWS:
-            print(f"{row.name:20} {row.title}{'' if row.default else '   (only with --rows)'}")
+            print(f"{row.name:20} {row.title}")
         return 0
     try:
         for path in options.write:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import folder, machine
+from bench import conversations, folder, machine
+from bench.databases import Databases
 from bench.loops import C_EPOLL, C_URING, Subject
 from bench.processes import Process, ProcessError, workload
 from bench.programs import program
@@ -28,19 +29,31 @@ class Effort:
     scale: float = 1.0
 
 
+@dataclass(frozen=True)
+class Served:
+    """A running server, and what the load generator must be told to talk to it."""
+
+    process: Process
+    port: str = ""
+    talk: dict[str, str | int | Path] = field(default_factory=dict)
+
+
 @dataclass
 class Drivers:
     """Takes samples, and keeps the processes between them; stop() ends them."""
 
     effort: Effort
-    _servers: dict[tuple[str, ...], tuple[Process, str]] = field(default_factory=dict)
+    _servers: dict[tuple[str, ...], Served] = field(default_factory=dict)
     _workers: dict[str, Process] = field(default_factory=dict)
     _folder: TemporaryDirectory[str] | None = None
 
     def __post_init__(self) -> None:
         self.core, self.client_core = machine.cores()
+        self._databases = Databases(self.client_core)
         self._sample: dict[str, Callable[[Row, Subject], Sample]] = {
             "tcp": self._tcp,
+            "server": self._tcp,
+            "client": self._client,
             "task": self._task,
             "file": self._file,
             "memory": self._memory,
@@ -52,56 +65,71 @@ class Drivers:
         return self._sample[row.kind](row, subject)
 
     def stop(self) -> None:
-        for server, _ in self._servers.values():
-            server.stop()
+        for server in self._servers.values():
+            server.process.stop()
         for worker in self._workers.values():
             worker.stop()
+        self._databases.stop()
         if self._folder is not None:
             self._folder.cleanup()
 
     def _tcp(self, row: Row, subject: Subject) -> Sample:
         assert row.load is not None
-        server, port = self._server(row.load, subject)
-        found = self._load(row.load, server, port, self.effort.tcp_seconds, self.effort.warmup_seconds)
+        server = self._server(row.load, subject)
+        found = self._load(row.load, server, self.effort.tcp_seconds, self.effort.warmup_seconds)
         waited = max(found["server_waited"], found["client_waited"])
         return Sample(found["cpu_us"], found["rate"], waited)
 
-    def _load(self, load: Load, server: Process, port: str, seconds: float, warmup: float) -> dict[str, float]:
+    def _load(self, load: Load, server: Served, seconds: float, warmup: float) -> dict[str, float]:
         options = {
-            "port": port,
-            "size": load.size,
+            "port": server.port,
             "conns": load.conns,
             "outstanding": load.outstanding,
             "secs": seconds,
             "warmup": warmup,
-            "pid": server.pid,
-        }
+            "pid": server.process.pid,
+        } | (server.talk or {"size": load.size})
         command: list[str | Path] = [program("loadgen"), *(str(x) for k, v in options.items() for x in (f"--{k}", v))]
         try:
             with Process(command, self.client_core) as client:
                 found: dict[str, float] = json.loads(client.hear(seconds + warmup + ANSWER_SECONDS))
         except ProcessError as error:
-            raise ProcessError(f"{error}; {server.last_words('the server')}") from None
+            raise ProcessError(f"{error}; {server.process.last_words('the server')}") from None
         return found
 
-    def _server(self, load: Load, subject: Subject) -> tuple[Process, str]:
-        """The running echo server of this subject, started if need be."""
+    def _server(self, load: Load, subject: Subject) -> Served:
+        """The running server of this subject, started if need be."""
         command: list[str] = []
         if subject == C_EPOLL:
             command = [str(program("echo_epoll"))]
         elif subject == C_URING:
             command = [str(program("echo_uring")), "poll" if load.size >= BULK else "buffers"]
+        elif load.style in conversations.CONVERSATIONS:
+            command = workload("servers", subject.factory, load.style)
         else:
             command = workload("echo", subject.factory, load.style)
         key = (subject.name, *command)
         if key not in self._servers:
-            server = Process(command, self.core, environment=subject.environment)
-            self._servers[key] = server, ""  # so that it is stopped even if it never gets ready
-            port = server.hear().split()[1]
-            self._servers[key] = server, port
+            process = Process(command, self.core, environment=subject.environment)
+            self._servers[key] = Served(process)  # so that it is stopped even if it never gets ready
+            port = process.hear().split()[1]
+            self._servers[key] = served = Served(process, port, conversations.options(load.style, int(port)))
             # A fresh process maps and unmaps memory around every large receive until malloc's threshold has grown.
-            self._load(Load(100 * 1024, 10), server, port, 0.05, 0.1)
+            self._load(Load(100 * 1024, 10), served, 0.05, 0.1)
         return self._servers[key]
+
+    def _client(self, row: Row, subject: Subject) -> Sample:
+        port = self._databases.port(row.name)
+        key = f"clients of {subject.name}"
+        if key not in self._workers:
+            command = workload("clients", subject.factory)
+            self._workers[key] = Process(command, self.core, environment=subject.environment)
+            self._workers[key].hear()
+        request = {"row": row.name, "port": port, "scale": self.effort.scale}
+        found = json.loads(self._workers[key].ask(json.dumps(request), ANSWER_SECONDS))
+        if "error" in found:
+            raise RuntimeError(found["error"])
+        return Sample(found["ns"] / 1000, 1e9 / found["wall"], found["waited"])
 
     def _task(self, row: Row, subject: Subject) -> Sample:
         if subject.name not in self._workers:

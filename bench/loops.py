@@ -26,6 +26,10 @@ class Subject:
     def is_floor(self) -> bool:
         return not self.factory
 
+    @property
+    def is_ours(self) -> bool:
+        return self.is_floor or self.library == "plait"
+
 
 C_EPOLL = Subject("c-epoll")
 C_URING = Subject("c-uring")
@@ -36,7 +40,8 @@ FILE_PEERS = tuple(
     for name in ("sync", "aiofiles", "anyio", "caio")
 )
 
-DEFAULT_LOOPS = ("uvloop", "asyncio", "plait-uring", "plait-epoll")
+DEFAULT_LOOPS = ("uvloop", "asyncio", "rloop", "zuvloop", "plait-uring", "plait-epoll")
+"""Those that are not installed are left out, and said so: zuvloop needs Python 3.14."""
 
 _ENGINES: dict[str, dict[str, str]] = {
     "plait": {},

@@ -7,7 +7,7 @@ from html import escape
 from bench.loops import FILE_PEERS, FLOORS
 from bench.report import label, number
 from bench.results import Results
-from bench.rows import Row
+from bench.rows import Part, Row
 from bench.stats import Spread, spread
 
 WIDTH, LEFT, RIGHT = 900, 270, 70
@@ -17,6 +17,13 @@ HEAD, PANEL_HEAD, FOOT = 78, 46, 20
 
 COLOURS = {"plait-uring": "#e0407f", "plait-epoll": "#2f9e5b", "plait": "#e0407f", "asyncio": "#9aa3ad"}
 OTHERS = ("#3b82d0", "#c98a1b", "#7c5cc4", "#4aa7a0")
+
+TITLES: dict[Part, str] = {
+    "tcp": "TCP, by the server's CPU time per message",
+    "libraries": "Servers and clients, by their CPU time per request, message or query",
+    "files": "Files",
+    "other": "Tasks, timers, memory",
+}
 
 STYLE = """
 text { font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2933 }
@@ -146,18 +153,11 @@ def svg(results: Results) -> str:
     """A complete picture; it follows the viewer's light or dark scheme."""
     floors = {subject.name for subject in (*FLOORS, *FILE_PEERS)}
     loops = [s for s in results.subjects if s not in floors and s != results.base]
-    tcp = [row for row in results.rows() if row.kind == "tcp"]
-    files = [row for row in results.rows() if row.kind == "file"]
-    other = [row for row in results.rows() if row.kind not in ("tcp", "file")]
     with_floors = any(s in {f.name for f in FLOORS} for s in results.subjects)
     panels = [
         Panel(results, title, rows, loops, with_floors)
-        for title, rows in (
-            ("TCP, by the server's CPU time per message", tcp),
-            ("Files", files),
-            ("Tasks, timers, memory", other),
-        )
-        if rows and loops
+        for part, title in TITLES.items()
+        if (rows := results.part(part)) and loops
     ]
     height = HEAD + sum(panel.height + 14 for panel in panels) + FOOT
     m = results.machine
@@ -170,7 +170,7 @@ def svg(results: Results) -> str:
         f'<rect class="card" width="{WIDTH}" height="{height:.0f}" rx="8"/>',
         f'<text class="title" x="20" y="32">Speed, {escape(results.base)} = 1</text>',
         f'<text class="faint" x="{WIDTH - 20}" y="32" text-anchor="end">{escape(hint)}</text>',
-        *legend(loops, with_floors and bool(tcp), 58),
+        *legend(loops, with_floors and bool(results.part("tcp")), 58),
     ]
     top = float(HEAD)
     for panel in panels:

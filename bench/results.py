@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.rows import ROWS, Row
+from bench.rows import PARTS, ROWS, Part, Row
 from bench.stats import Sample, Spread, ratio
 
 FORMAT = 1
@@ -30,6 +30,9 @@ class Results:
 
     def rows(self) -> list[Row]:
         return [row for row in ROWS if row.name in self.samples]
+
+    def part(self, part: Part) -> list[Row]:
+        return [row for row in self.rows() if row.kind in PARTS[part]]
 
     def of(self, row: str, subject: str) -> Sequence[Sample | None]:
         return self.samples.get(row, {}).get(subject, [])

@@ -1,10 +1,13 @@
-// Closed-loop TCP load for an echo server.
+// Closed-loop TCP load for an echo server, or for one that answers a request always alike.
 //
 //   loadgen --port P [--size BYTES] [--conns N] [--outstanding K] [--secs S] [--warmup S] [--pid SERVER] [--epoll]
+//           [--message FILE --answer BYTES --begins FILE [--greeting FILE]]
 //
 // Every connection keeps K messages outstanding. During the warm-up every byte that comes back is compared with
 // what was sent, so that a server that mixes up or loses bytes is never measured. Latency is taken per message,
-// from the submission of its send to the wake-up that brought its last byte. With --pid the CPU time of that
+// from the submission of its send to the wake-up that brought its last byte. With --message the file's bytes are sent
+// instead, each is answered by --answer bytes, and the warm-up looks whether each answer begins as it should; a
+// --greeting is sent first, and answered by lines with an empty one at the end, as HTTP's are. With --pid the CPU time of that
 // process, and how long it waited for its core, are taken over the measured window.
 // The client runs on io_uring, because it must cost less than what it measures; --epoll is for kernels and
 // containers that refuse io_uring. Prints one JSON object.
@@ -16,7 +19,7 @@
 #include "net.h"
 #include "ring.h"
 
-enum { OUTSTANDING_MAX = 64, SUB = 32, BUFFER_MEMORY = 2 << 20, EPOLL_BUFFER = 256 * 1024 };
+enum { OUTSTANDING_MAX = 64, SUB = 32, BUFFER_MEMORY = 2 << 20, EPOLL_BUFFER = 256 * 1024, MESSAGE_MAX = 64 * 1024 };
 
 struct connection {
 	int fd, sending, due;                  // due: messages that may be sent
@@ -29,6 +32,10 @@ struct connection {
 
 static int port, size = 1024, conns = 10, outstanding = 1, pid, use_epoll;
 static double secs = 1, warmup = 0.2;
+static int answer;                             // bytes that come back for a message
+static const char *message_path, *greeting_path, *begins_path;
+static char *begins;
+static int begins_size;
 static struct connection *connections;
 static char *pattern;
 
@@ -136,27 +143,37 @@ static void report(void)
 
 // ---- the protocol: bytes come back, messages become due --------------------------------------------------------
 
-static void verify(struct connection *c, const char *bytes, int64_t n)
+static void wrong(struct connection *c)
+{
+	fprintf(stderr, "loadgen: the server sent other bytes than it should have (connection %d)\n", (int)(c - connections));
+	exit(1);
+}
+
+static void verify_echo(struct connection *c, const char *bytes, int64_t n)
 {
 	for (int64_t at = size - c->left; n > 0;) {
 		int64_t k = n < size ? n : size;
-		if (memcmp(bytes, c->pattern + at, k)) {
-			fprintf(stderr, "loadgen: the server sent back other bytes than it got (connection %d)\n",
-			        (int)(c - connections));
-			exit(1);
-		}
+		if (memcmp(bytes, c->pattern + at, k)) wrong(c);
 		at = (at + k) % size;
 		bytes += k;
 		n -= k;
 	}
 }
 
+static void verify_answers(struct connection *c, const char *bytes, int64_t n)
+{
+	int64_t at = answer - c->left;
+	for (int64_t i = 0; i < n; i++, at = (at + 1) % answer)
+		if (at < begins_size && bytes[i] != begins[at]) wrong(c);
+}
+
 static void arrived(struct connection *c, const char *bytes, int64_t n)
 {
-	if (!measuring) verify(c, bytes, n);
-	for (c->left -= n; c->left <= 0; c->left += size) {
+	if (!measuring && message_path) verify_answers(c, bytes, n);
+	else if (!measuring) verify_echo(c, bytes, n);
+	for (c->left -= n; c->left <= 0; c->left += answer) {
 		if (c->oldest == c->newest) {
-			fprintf(stderr, "loadgen: the server sent more bytes than it got\n");
+			fprintf(stderr, "loadgen: the server sent more bytes than it should have\n");
 			exit(1);
 		}
 		uint64_t sent_at = c->sent_at[c->oldest++ % OUTSTANDING_MAX];
@@ -186,7 +203,7 @@ static void lost(ssize_t n, int error)
 static void on_uring(struct ring *ring)
 {
 	struct buffers buffers;
-	int bytes = size * outstanding, each = bytes >= 65536 ? 65536 : bytes > 4096 ? 16384 : 4096;
+	int bytes = answer * outstanding, each = bytes >= 65536 ? 65536 : bytes > 4096 ? 16384 : 4096;
 	int rc = buffers_open(ring, &buffers, BUFFER_MEMORY / each, each); // 2 MiB in all stay in the L2 cache
 	if (rc) die("loadgen: provided buffers (Linux 5.19)", -rc);
 	for (int i = 0; i < conns; i++) {
@@ -292,7 +309,8 @@ static void parse(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"port", 1, 0, 'p'}, {"size", 1, 0, 's'}, {"conns", 1, 0, 'n'}, {"outstanding", 1, 0, 'k'},
-		{"secs", 1, 0, 't'}, {"warmup", 1, 0, 'w'}, {"pid", 1, 0, 'i'}, {"epoll", 0, 0, 'e'}, {0}};
+		{"secs", 1, 0, 't'}, {"warmup", 1, 0, 'w'}, {"pid", 1, 0, 'i'}, {"epoll", 0, 0, 'e'},
+		{"message", 1, 0, 'm'}, {"answer", 1, 0, 'a'}, {"begins", 1, 0, 'b'}, {"greeting", 1, 0, 'g'}, {0}};
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		switch (o) {
 		case 'p': port = atoi(optarg); break;
@@ -303,6 +321,10 @@ static void parse(int argc, char **argv)
 		case 'w': warmup = atof(optarg); break;
 		case 'i': pid = atoi(optarg); break;
 		case 'e': use_epoll = 1; break;
+		case 'm': message_path = optarg; break;
+		case 'a': answer = atoi(optarg); break;
+		case 'b': begins_path = optarg; break;
+		case 'g': greeting_path = optarg; break;
 		default: exit(2);
 		}
 	}
@@ -311,19 +333,55 @@ static void parse(int argc, char **argv)
 		        OUTSTANDING_MAX);
 		exit(2);
 	}
+	if (!!message_path != (answer > 0) || !!message_path != !!begins_path) {
+		fprintf(stderr, "loadgen: --message, --answer and --begins belong together\n");
+		exit(2);
+	}
 }
 
-static void connect_all(void)
+static char *contents(const char *path, int *length)
 {
-	// Random bytes of period `size`; each connection starts at a place of its own.
+	FILE *f = fopen(path, "r");
+	char *bytes = malloc(MESSAGE_MAX);
+	if (!f) die(path, errno);
+	*length = fread(bytes, 1, MESSAGE_MAX, f);
+	fclose(f);
+	return bytes;
+}
+
+// What is sent: the message, or random bytes of period `size`; as often as may be outstanding, and once more.
+static void make_pattern(void)
+{
+	char *message = message_path ? contents(message_path, &size) : NULL;
+	if (begins_path) begins = contents(begins_path, &begins_size);
 	size_t length = (size_t)size * (outstanding + 1);
 	pattern = malloc(length);
 	uint32_t x = 2463534242u;
 	for (int i = 0; i < size; i++) {
 		x ^= x << 13, x ^= x >> 17, x ^= x << 5;
-		pattern[i] = x;
+		pattern[i] = message ? message[i] : (char)x;
 	}
 	for (size_t i = size; i < length; i++) pattern[i] = pattern[i - size];
+	free(message);
+	if (!answer) answer = size;
+}
+
+static void greet(int fd, const char *greeting, int length)
+{
+	char last[4] = "";
+	if (send(fd, greeting, length, MSG_NOSIGNAL) != length) die("loadgen: send", errno);
+	while (memcmp(last, "\r\n\r\n", 4)) {
+		memmove(last, last + 1, 3);
+		ssize_t n = recv(fd, last + 3, 1, 0);
+		if (n <= 0) lost(n, errno);
+	}
+}
+
+static void connect_all(void)
+{
+	make_pattern();
+	int greeting_size = 0;
+	char *greeting = greeting_path ? contents(greeting_path, &greeting_size) : NULL;
 	struct sockaddr_in address = loopback(port);
 	connections = calloc(conns, sizeof *connections);
 	for (int i = 0; i < conns; i++) {
@@ -334,10 +392,12 @@ static void connect_all(void)
 		if (c->fd < 0 || connect(c->fd, (void *)&address, sizeof address)) die("loadgen: connect", errno);
 		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-		c->left = size;
+		if (greeting) greet(c->fd, greeting, greeting_size);
+		c->left = answer;
 		c->due = outstanding;
-		c->pattern = pattern + (size_t)i * 31 % size;
+		c->pattern = message_path ? pattern : pattern + (size_t)i * 31 % size; // each starts at a place of its own
 	}
+	free(greeting);
 	usleep(20000); // let the server accept them all
 }
 

@@ -62,13 +62,18 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-async def serve(style: str) -> None:
-    loop = asyncio.get_running_loop()
+def listening() -> socket.socket:
     # asyncio sets TCP_NODELAY only on sockets that were made with the protocol number
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.setblocking(False)
     listener.listen(4096)
+    return listener
+
+
+async def serve(style: str) -> None:
+    loop = asyncio.get_running_loop()
+    listener = listening()
     gc.freeze()
     ready = f"ready {listener.getsockname()[1]}"
     if style == "sock":
