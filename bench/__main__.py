@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import loops, machine, picture, progress, report, rounds
 from bench.drivers import Drivers, Effort
-from bench.loops import FILE_PEERS, FLOORS, Subject
+from bench.loops import FILE_PEERS, FLOORS, RECORDED, Subject
 from bench.processes import Process, ProcessError, workload
 from bench.programs import BuildError, program
 from bench.results import Results
@@ -82,7 +82,7 @@ def present(wanted: Sequence[Subject], results: Results) -> list[Subject]:
             continue
         found.append(subject)
         package = subject.factory.partition(":")[0]
-        if about:
+        if about and subject.factory != RECORDED.factory:
             results.versions[package] = about
     return found
 
@@ -94,11 +94,13 @@ def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
         wanted += FLOORS
     if not options.no_floors and any(row.kind == "file" for row in rows):
         wanted += FILE_PEERS
+    if "plait-uring" in names and RECORDED.name not in names and any(row.recorded is not None for row in rows):
+        wanted.append(RECORDED)
     results = Results(base="", subjects=[], machine=machine.describe(), quick=options.quick)
     subjects = present(wanted, results)
     for note in results.notes:
         print(f"bench: {note}", file=sys.stderr)
-    measured = [s.name for s in subjects if not s.is_floor and not s.files_only]
+    measured = [s.name for s in subjects if not s.is_floor and not s.files_only and not s.recorded_only]
     results.subjects = [s.name for s in subjects]
     results.base = options.base or ("uvloop" if "uvloop" in measured else next(iter(measured), ""))
     if results.base not in measured:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from bench.loops import FILE_PEERS, FLOORS
+from bench.loops import FILE_PEERS, FLOORS, RECORDED
 from bench.report import label, number
 from bench.results import Results
 from bench.rows import Part, Row
@@ -151,8 +151,8 @@ def legend(loops: Sequence[str], with_floors: bool, y: float) -> list[str]:
 
 def svg(results: Results) -> str:
     """A complete picture; it follows the viewer's light or dark scheme."""
-    floors = {subject.name for subject in (*FLOORS, *FILE_PEERS)}
-    loops = [s for s in results.subjects if s not in floors and s != results.base]
+    elsewhere = {subject.name for subject in (*FLOORS, *FILE_PEERS, RECORDED)}
+    loops = [s for s in results.subjects if s not in elsewhere and s != results.base]
     with_floors = any(s in {f.name for f in FLOORS} for s in results.subjects)
     panels = [
         Panel(results, title, rows, loops, with_floors)

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from bench.loops import FILE_PEERS, FLOORS
+from bench.loops import FILE_PEERS, FLOORS, RECORDED
 from bench.results import Results
 from bench.rows import Part, Row
-from bench.stats import DISTURBED, Sample, median_rate, spread
+from bench.stats import DISTURBED, Sample, Spread, median_rate, spread
 
 MARKERS = re.compile(r"(<!-- bench:begin( ratios)? -->\n).*?(<!-- bench:end -->)", re.DOTALL)
 """Where a file wants the tables; with `ratios`, the short one."""
@@ -75,8 +75,8 @@ def about(results: Results) -> list[str]:
 def ratios(results: Results) -> str:
     """The short table: speed only."""
     floors = {f.name for f in FLOORS}
-    libraries = {peer.name for peer in FILE_PEERS}
-    others = [s for s in results.subjects if s != results.base and s not in libraries]
+    elsewhere = {peer.name for peer in (*FILE_PEERS, RECORDED)}
+    others = [s for s in results.subjects if s != results.base and s not in elsewhere]
     base = label(results.base)
     lines = [
         *about(results),
@@ -100,7 +100,8 @@ def markdown(results: Results) -> str:
     """The tables, with what is needed to read them."""
     floors = {f.name for f in FLOORS}
     libraries = {peer.name for peer in FILE_PEERS}
-    loops = [s for s in results.subjects if s not in floors | libraries]
+    subjects = [s for s in results.subjects if s != RECORDED.name]
+    loops = [s for s in subjects if s not in floors | libraries]
     lines = [
         *about(results),
         f"**Bold**: speed with {results.base} as 1: 2.00 is half the cost. It is the median of the rounds' ratios, "
@@ -124,12 +125,30 @@ def markdown(results: Results) -> str:
     for part, title, subjects in parts:
         if rows := results.part(part):
             lines += [title, "", *table(results, rows, [s for s in results.subjects if s in subjects]), ""]
+    lines += recording(results)
     bad, every = disturbed(results)
     if bad:
         lines += [f"{bad} of {every} samples stayed disturbed by others' load (over {DISTURBED:.0%} waiting).", ""]
     lines += [f"- {note}" for note in results.notes]
     lines += [f"- {failure}" for failure in results.failures]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def more(found: Spread) -> str:
+    """What costs more, from how many times cheaper it is."""
+    return f"{1 / found.median - 1:+.1%} ({1 / found.high - 1:+.1%} to {1 / found.low - 1:+.1%})"
+
+
+def recording(results: Results) -> list[str]:
+    """What a loop pays while all of it is recorded."""
+    found = [
+        f"| {row.title} | {cost} | {cell(results, row, RECORDED.name).rpartition('>')[2]} | {more(paid)} |"
+        for row in results.rows()
+        if (paid := results.ratio(row.name, RECORDED.name, "plait-uring"))
+        and (cost := cell(results, row, "plait-uring").rpartition(">")[2])
+    ]
+    head = ["What recording costs:", "", "| | plait, io_uring | recorded | more |", "|---|---|---|---|"]
+    return [*head, *found, ""] if found else []
 
 
 def check(results: Results) -> str:
@@ -153,9 +172,12 @@ def check(results: Results) -> str:
                 met = "met" if found.median >= aim else "not met"
                 measured = f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
                 lines.append(f"| {row.name} | plait-uring to {label(peer)} | {aim:.2f} | {measured} | | {met} |")
+        if row.recorded is not None and (found := results.ratio(row.name, RECORDED.name, "plait-uring")) is not None:
+            met = "met" if 1 / found.median - 1 <= row.recorded else "not met"
+            lines.append(f"| {row.name} | plait-uring, recorded | +{row.recorded:.0%} | {more(found)} | | {met} |")
     if results.base != "uvloop":
         lines += ["", f"The aims are ratios to uvloop; these are ratios to {results.base}."]
-    known = (*LABELS, *(peer.name for peer in FILE_PEERS), "plait", "asyncio", results.base)
+    known = (*LABELS, *(peer.name for peer in FILE_PEERS), RECORDED.name, "plait", "asyncio", results.base)
     peers = [s for s in results.subjects if s not in known and "plait-uring" in results.subjects]
     lines += [line for peer in peers for line in ("", against(results, peer))]
     return "\n".join(lines) + "\n"

@@ -97,6 +97,13 @@ class TestLoops:
             ("plait:new_event_loop", {"PLAIT_ENGINE": "uring", "PYTHONPATH": f"{tmp_path.resolve()}/src"}),
         ] == found
 
+    def test_a_recorded_loop_is_plaits(self, tmp_path: Path) -> None:
+        found = loops.subject(f"plait-epoll+record@{tmp_path}")
+        assert {"PLAIT_ENGINE": "epoll", "PYTHONPATH": f"{tmp_path.resolve()}/src"} == found.environment
+        assert loops.RECORDED.factory == found.factory
+        with pytest.raises(LookupError, match=r"'uvloop.record' is no loop: only plait is recorded"):
+            loops.subject("uvloop+record")
+
 
 class TestRounds:
     def test_the_order_rotates_from_round_to_round(self) -> None:
@@ -116,6 +123,11 @@ class TestRounds:
             for name in ("tcp-1k-x10", "streams-1k-x100", "sleep0-x1")
         }
         assert {"tcp-1k-x10": 2, "streams-1k-x100": 1, "sleep0-x1": 1} == found
+
+    def test_recorded_rows_are_those_that_say_what_it_may_cost(self) -> None:
+        both = [loops.subject("plait-uring"), loops.RECORDED]
+        found = {name: len(rounds.subjects_of(rows.select([name])[0], both, 0)) for name in ("create-task", "queue")}
+        assert {"create-task": 2, "queue": 1} == found
 
     def test_a_disturbed_sample_is_taken_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("time.sleep", lambda _: None)
@@ -270,6 +282,12 @@ class TestQuickRun:
         assert text.startswith("before\n<!-- bench:begin -->\nA quick run")
         assert text.endswith("<!-- bench:end -->\nafter\n")
         assert "| TCP echo, 1 KiB x 10 |" in text
+
+    def test_what_recording_costs_stands_beside_its_aim(self) -> None:
+        done = bench("--quick", "--check", "--loops=plait-uring", "--rows=sleep0-x100", "--rows=tcp-1k-x100")
+        assert 0 == done.returncode, done.stdout + done.stderr
+        said = [line for line in done.stdout.splitlines() if "plait-uring, recorded" in line]
+        assert ["sleep0-x100", "tcp-1k-x100"] == sorted(line.split()[1] for line in said)
 
     def test_every_task_row_runs(self) -> None:
         done = bench("--quick", "--loops=asyncio", *(f"--rows={name}" for name in tasks.CASES))
