@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,7 +76,7 @@ class Drivers:
             "warmup": warmup,
             "pid": server.pid,
         }
-        command: list[str | Path] = [program("loadgen"), *(str(x) for k, v in options.items() for x in (f"--{k}", v))]
+        command: list[str | Path] = [program(load.client), *(str(x) for k, v in options.items() for x in (f"--{k}", v))]
         try:
             with Process(command, self.client_core) as client:
                 found: dict[str, float] = json.loads(client.hear(seconds + warmup + ANSWER_SECONDS))
@@ -92,7 +92,7 @@ class Drivers:
         elif subject == C_URING:
             command = [str(program("echo_uring")), "poll" if load.size >= BULK else "buffers"]
         else:
-            command = workload("echo", subject.factory, load.style)
+            command = workload("echo", subject.factory, load.style, *["tls"] * load.tls)
         key = (subject.name, *command)
         if key not in self._servers:
             server = Process(command, self.core, environment=subject.environment)
@@ -100,7 +100,7 @@ class Drivers:
             port = server.hear().split()[1]
             self._servers[key] = server, port
             # A fresh process maps and unmaps memory around every large receive until malloc's threshold has grown.
-            self._load(Load(100 * 1024, 10), server, port, 0.05, 0.1)
+            self._load(replace(load, size=100 * 1024, conns=10, outstanding=1), server, port, 0.05, 0.1)
         return self._servers[key]
 
     def _task(self, row: Row, subject: Subject) -> Sample:

@@ -17,6 +17,17 @@ class Load:
     conns: int
     outstanding: int = 1
     style: Style = "protocol"
+    tls: bool = False
+
+    @property
+    def client(self) -> str:
+        """The program that makes it."""
+        return "loadtls" if self.tls else "loadgen"
+
+    @property
+    def floors_fit(self) -> bool:
+        """Whether the C servers answer it too."""
+        return self.style == "protocol" and not self.tls
 
 
 @dataclass(frozen=True)
@@ -43,16 +54,21 @@ def _tcp(
     outstanding: int = 1,
     style: Style = "protocol",
     aim_epoll: float | None = None,
+    tls: bool = False,
     default: bool = True,
 ) -> Row:
     many = f", {outstanding} outstanding" if outstanding > 1 else ""
-    how = {"protocol": "TCP echo", "streams": "streams echo", "sock": "sock_recv/sock_sendall echo"}[style]
+    below = "TLS" if tls else "TCP"
+    how = {"protocol": f"{below} echo", "streams": "streams echo", "sock": "sock_recv/sock_sendall echo"}[style]
+    if tls and style != "protocol":
+        how += " over TLS"
+    words = [below.lower()] * (tls or style == "protocol") + [style] * (style != "protocol")
     return Row(
-        name=f"{'tcp' if style == 'protocol' else style}-{kib}k-x{conns}" + (f"-p{outstanding}" if many else ""),
+        name="-".join([*words, f"{kib}k-x{conns}"]) + (f"-p{outstanding}" if many else ""),
         title=f"{how}, {kib} KiB x {conns}{many}",
         kind="tcp",
         unit="us",
-        load=Load(kib * 1024, conns, outstanding, style),
+        load=Load(kib * 1024, conns, outstanding, style, tls),
         aims={k: v for k, v in (("plait-uring", aim), ("plait-epoll", aim_epoll)) if v is not None},
         default=default,
     )
@@ -80,6 +96,9 @@ ROWS: tuple[Row, ...] = (
     _tcp(1, 100, style="streams", default=False),
     _tcp(100, 10, style="streams", default=False),
     _tcp(1, 100, style="sock", default=False),
+    _tcp(1, 100, 1.5, tls=True, default=False),
+    _tcp(1, 100, 1.8, tls=True, style="streams", default=False),
+    _tcp(100, 10, 1.2, tls=True, default=False),
     _task("sleep0-x1", "sleep(0), 1 task"),
     _task("sleep0-x100", "sleep(0), 100 tasks", 2.0),
     _task("sleep0-x10000", "sleep(0), 10,000 tasks"),
