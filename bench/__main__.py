@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure plait against asyncio, uvloop and C programs, all in interleaved rounds of one run. "
-        "The default takes about fifteen minutes and both of the first two cores.",
+        "The default takes about twenty minutes and both of the first two cores.",
     )
     p.add_argument("--rows", action="append", default=[], metavar="GLOB", help="only these rows (may be repeated)")
     p.add_argument("--loops", default=",".join(loops.DEFAULT_LOOPS), metavar="A,B", help="default: %(default)s")
@@ -90,7 +90,7 @@ def present(wanted: Sequence[Subject], results: Results) -> list[Subject]:
 def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
     names = list(dict.fromkeys([*options.loops.split(","), *options.against]))
     wanted = [loops.subject(name) for name in names if name]
-    if not options.no_floors and any(row.load and row.load.style == "protocol" for row in rows):
+    if not options.no_floors and any(row.load and row.load.floors_fit for row in rows):
         wanted += FLOORS
     if not options.no_floors and any(row.kind == "file" for row in rows):
         wanted += FILE_PEERS
@@ -107,8 +107,9 @@ def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
         raise LookupError(
             f"the base {results.base!r} is not among the loops that run here: {', '.join(measured) or 'none'}"
         )
-    if any(row.kind == "tcp" for row in rows):
-        program("loadgen")  # now, not after minutes
+    for row in rows:
+        if row.load:
+            program(row.load.client)  # now, not after minutes
     effort = QUICK if options.quick else Effort()
     if options.seconds:
         effort = Effort(options.seconds, effort.warmup_seconds, effort.scale)

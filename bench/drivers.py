@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -89,7 +89,7 @@ class Drivers:
             "warmup": warmup,
             "pid": server.process.pid,
         } | (server.talk or {"size": load.size})
-        command: list[str | Path] = [program("loadgen"), *(str(x) for k, v in options.items() for x in (f"--{k}", v))]
+        command: list[str | Path] = [program(load.client), *(str(x) for k, v in options.items() for x in (f"--{k}", v))]
         try:
             with Process(command, self.client_core) as client:
                 found: dict[str, float] = json.loads(client.hear(seconds + warmup + ANSWER_SECONDS))
@@ -107,7 +107,7 @@ class Drivers:
         elif load.style in conversations.CONVERSATIONS:
             command = workload("servers", subject.factory, load.style)
         else:
-            command = workload("echo", subject.factory, load.style)
+            command = workload("echo", subject.factory, load.style, *["tls"] * load.tls)
         key = (subject.name, *command)
         if key not in self._servers:
             process = Process(command, self.core, environment=subject.environment)
@@ -115,7 +115,8 @@ class Drivers:
             port = process.hear().split()[1]
             self._servers[key] = served = Served(process, port, conversations.options(load.style, int(port)))
             # A fresh process maps and unmaps memory around every large receive until malloc's threshold has grown.
-            self._load(Load(100 * 1024, 10), served, 0.05, 0.1)
+            if not served.talk:
+                self._load(replace(load, size=100 * 1024, conns=10, outstanding=1), served, 0.05, 0.1)
         return self._servers[key]
 
     def _client(self, row: Row, subject: Subject) -> Sample:

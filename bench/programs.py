@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = Path(__file__).resolve().parent / "c"
 OUT = ROOT / "build" / "bench"
+LIBRARIES = {"loadtls": ["-lssl", "-lcrypto"]}
 
 
 class BuildError(Exception):
@@ -26,7 +27,10 @@ def program(name: str) -> Path:
     OUT.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(f".{os.getpid()}")
     command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(fresh), str(SOURCES / f"{name}.c")]
+    command += LIBRARIES.get(name, [])
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "openssl/" in done.stderr and "No such file" in done.stderr:
+        raise BuildError(f"{name} needs OpenSSL's headers, which are not found (Debian: apt install libssl-dev)")
     if done.returncode:
         raise BuildError(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
     fresh.replace(target)  # atomic: another run may be starting the old one

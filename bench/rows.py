@@ -28,6 +28,17 @@ class Load:
     conns: int
     outstanding: int = 1
     style: Style = "protocol"
+    tls: bool = False
+
+    @property
+    def client(self) -> str:
+        """The program that makes it."""
+        return "loadtls" if self.tls else "loadgen"
+
+    @property
+    def floors_fit(self) -> bool:
+        """Whether the C servers answer it too."""
+        return self.style == "protocol" and not self.tls
 
 
 @dataclass(frozen=True)
@@ -56,15 +67,20 @@ def _tcp(
     style: Style = "protocol",
     aim_epoll: float | None = None,
     recorded: float | None = None,
+    tls: bool = False,
 ) -> Row:
     many = f", {outstanding} outstanding" if outstanding > 1 else ""
-    how = {"protocol": "TCP echo", "streams": "streams echo", "sock": "sock_recv/sock_sendall echo"}[style]
+    below = "TLS" if tls else "TCP"
+    how = {"protocol": f"{below} echo", "streams": "streams echo", "sock": "sock_recv/sock_sendall echo"}[style]
+    if tls and style != "protocol":
+        how += " over TLS"
+    words = [below.lower()] * (tls or style == "protocol") + [style] * (style != "protocol")
     return Row(
-        name=f"{'tcp' if style == 'protocol' else style}-{kib}k-x{conns}" + (f"-p{outstanding}" if many else ""),
+        name="-".join([*words, f"{kib}k-x{conns}"]) + (f"-p{outstanding}" if many else ""),
         title=f"{how}, {kib} KiB x {conns}{many}",
         kind="tcp",
         unit="us",
-        load=Load(kib * 1024, conns, outstanding, style),
+        load=Load(kib * 1024, conns, outstanding, style, tls),
         aims={k: v for k, v in (("plait-uring", aim), ("plait-epoll", aim_epoll)) if v is not None},
         recorded=recorded,
     )
@@ -104,6 +120,9 @@ ROWS: tuple[Row, ...] = (
     _tcp(100, 10, 1.7, style="streams"),
     _tcp(1, 100, 3.5, style="sock"),
     _tcp(100, 10, 1.2, style="sock"),
+    _tcp(1, 100, 1.5, tls=True),
+    _tcp(1, 100, 1.8, tls=True, style="streams"),
+    _tcp(100, 10, 1.2, tls=True),
     _server("uvicorn", "uvicorn, hello x 100", 1.25, recorded=0.03),
     _server("aiohttp", "aiohttp, hello x 100", 1.25),
     _server("websockets", "websockets echo, 1 KiB x 100", 1.2),

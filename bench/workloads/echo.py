@@ -1,4 +1,4 @@
-"""An echo server on any loop:  python -m bench.workloads.echo MODULE:FACTORY protocol|streams|sock
+"""An echo server on any loop:  python -m bench.workloads.echo MODULE:FACTORY protocol|streams|sock [tls]
 
 Prints "ready PORT" and serves until it is killed.
 """
@@ -6,9 +6,13 @@ Prints "ready PORT" and serves until it is killed.
 import asyncio
 import ctypes
 import gc
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import sys
+import tempfile
 from typing import cast
 
 from bench.loops import run
@@ -62,6 +66,23 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
+def context() -> ssl.SSLContext:
+    """For a server whose certificate nobody checks, made on the spot."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        raise FileNotFoundError(
+            "the rows of TLS need the program openssl for a certificate (Debian: apt install openssl)"
+        )
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
+        subprocess.run(
+            [openssl, *command.split(), "-keyout", "-", "-out", "-"], stdout=file, stderr=subprocess.DEVNULL, check=True
+        )
+        made.load_cert_chain(file.name)
+    return made
+
+
 def listening() -> socket.socket:
     # asyncio sets TCP_NODELAY only on sockets that were made with the protocol number
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -71,18 +92,19 @@ def listening() -> socket.socket:
     return listener
 
 
-async def serve(style: str) -> None:
+async def serve(style: str, tls: str = "") -> None:
     loop = asyncio.get_running_loop()
     listener = listening()
+    over = context() if tls else None
     gc.freeze()
     ready = f"ready {listener.getsockname()[1]}"
     if style == "sock":
         print(ready, flush=True)
         await accept_sockets(loop, listener)
     elif style == "streams":
-        server = await asyncio.start_server(echo_stream, sock=listener, backlog=4096, limit=1 << 20)
+        server = await asyncio.start_server(echo_stream, sock=listener, backlog=4096, limit=1 << 20, ssl=over)
     else:
-        server = await loop.create_server(Echo, sock=listener, backlog=4096)
+        server = await loop.create_server(Echo, sock=listener, backlog=4096, ssl=over)
     print(ready, flush=True)
     await asyncio.Event().wait()  # not serve_forever: rloop 0.5 stops accepting in it
     server.close()
@@ -90,4 +112,4 @@ async def serve(style: str) -> None:
 
 if __name__ == "__main__":
     die_with_parent()
-    run(sys.argv[1], serve, sys.argv[2])
+    run(sys.argv[1], serve, *sys.argv[2:])

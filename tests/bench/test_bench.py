@@ -262,7 +262,17 @@ class TestQuickRun:
     def test_tables_json_and_picture(self, tmp_path: Path) -> None:
         saved, drawn, page = tmp_path / "found.json", tmp_path / "found.svg", tmp_path / "page.md"
         page.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n")
-        chosen = ["tcp-1k-x10", "streams-1k-x100", "sock-1k-x100", "*-x50", "sleep0-x100", "memory-*", "startup"]
+        chosen = [
+            "tcp-1k-x10",
+            "tls-100k-x10",
+            "tls-streams-*",
+            "streams-1k-x100",
+            "sock-1k-x100",
+            "*-x50",
+            "sleep0-x100",
+            "memory-*",
+            "startup",
+        ]
         chosen += ["uvicorn-x100", "aiohttp-x100", "websockets-x100"]
         done = bench(
             "--quick", "--check", "--loops=asyncio", "--against=bench_no_such_loop", *(f"--rows={x}" for x in chosen),
