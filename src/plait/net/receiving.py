@@ -64,7 +64,8 @@ from plait.standard import feed_buffered_protocol, stream_reader_of
 BULK_MIN = cython.declare(cython.Py_ssize_t, 32 * 1024)
 BULK_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
 # Answers up to here wait until all streams of the turn have been read: receives in a row and sends in a row keep the kernel's
-# code in the cache (4-6 % at 100 and more connections of 1 KiB). Larger ones leave while their own bytes are still in it.
+# code in the cache (4-6 % at 100 and more connections of 1 KiB). Larger ones leave while their own bytes are still in it, unless all
+# leave in one system call.
 SMALL_MAX = cython.declare(cython.Py_ssize_t, 4 * 1024)
 # How much a BufferedProtocol with a small buffer is given in one event.
 BUFFERED_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
@@ -327,7 +328,7 @@ class Receiver(Sender):
     def after_read(self):
         """What the protocol wrote leaves, and what waits behind a full buffer has its turn."""
         if self.queued and not self.flush_due and not self.blocked:
-            if self.queued > SMALL_MAX:
+            if self.queued > SMALL_MAX and not self.loop.engine.sends:
                 self.flush()
             else:
                 self.network.flush_later(self)

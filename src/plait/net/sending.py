@@ -44,9 +44,6 @@ HIGH_WATER = cython.declare(cython.Py_ssize_t, 64 * 1024)
 LOW_WATER = cython.declare(cython.Py_ssize_t, 16 * 1024)
 # More than this leaves at once instead of at the end of the turn: the kernel can send while the protocol makes more.
 HELD_BACK_MAX = cython.declare(cython.Py_ssize_t, 64 * 1024)
-# Up to so much is sent by a submission, which costs less than send(2) (10-15 % of the server's time with 1 KiB messages). Larger ones
-# gained nothing (10 KiB) or lost (a third, with 16 KiB).
-SUBMITTED_MAX = cython.declare(cython.Py_ssize_t, 4 * 1024)
 # A buffer that may change is copied to wait for the end of the turn, unless the copy costs more than a system call.
 COPIED_MAX = cython.declare(cython.Py_ssize_t, 8 * 1024)
 PARTS_MAX = cython.declare(cython.int, 1024)  # IOV_MAX, see sendmsg(2)
@@ -241,11 +238,11 @@ class Sender(Source):
         return n
 
     def leave(self):
-        """What was written in this turn leaves: a small piece with the engine's next submission, all else now."""
+        """What was written in this turn leaves: one piece with the engine's next submission, all else now."""
         if (
             self.loop.engine.sends
             and not self.blocked
-            and 0 < self.queued <= SUBMITTED_MAX
+            and 0 < self.queued <= HELD_BACK_MAX
             and self.tail is None
             and self.head_sent == 0
             and (self.by_completion or self.engine is not None)
