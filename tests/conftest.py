@@ -101,6 +101,12 @@ class ErrorRecords(logging.Handler):
         self.lines.append(self.format(record))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def hypothesis_begun() -> None:
+    """At its first example it looks who refers to its random numbers: from Python 3.14 on none that is frozen is seen."""
+    hypothesis.given(hypothesis.strategies.none())(lambda _: None)()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick_collections() -> None:
     """What lives when a module begins is not looked at by the collection that follows each test."""

@@ -228,8 +228,11 @@ def mosquitto() -> Iterator[Server]:
         config = folder / "mosquitto.conf"
 
         def command(port: int) -> list[str]:
-            # As root it would become another user, who may not read the folder.
-            config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n")
+            # As root it would become another user, who may not read the folder. From 2.1 on a packet is limited to 2 MB.
+            config.write_text(
+                f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n"
+                "max_packet_size 100000000\n"
+            )
             return bound_to_us([server, "-c", str(config)])
 
         with running(command, folder, "") as running_server:

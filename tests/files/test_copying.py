@@ -26,7 +26,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of copying: file systems and old kernels refuse the first."""
     if request.param == "by reading and writing":
 
-        def refuse(*args: Any) -> int:
+        def refuse(*args: Any, **options: Any) -> int:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
         monkeypatch.setattr(os, "copy_file_range", refuse)

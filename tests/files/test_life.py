@@ -117,6 +117,8 @@ def test_both_sides_of_a_fork_read_files(engine: str, tmp_path: Path) -> None:
     """The child on a loop of its own, the parent on, with an operation in flight and workers at work at the fork."""
     (tmp_path / "file").write_text("data")
     program = f"""
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork beside threads
 path = {str(tmp_path / "file")!r}
 async def read():
     loop = asyncio.get_running_loop()

@@ -104,10 +104,10 @@ def test_top_says_in_red_what_blocks_the_loop(tmp_path: Path) -> None:
 def test_weave_draws_a_lane_for_each_task_and_follows_the_keys(tmp_path: Path) -> None:
     def look(pid: int) -> None:
         with terminals.terminal(view("weave", pid, "--every", "0.2"), tmp_path) as terminal:
-            screen = terminal.wait_for("worker 4")
+            terminal.wait_for("worker 4")
+            screen = terminal.wait_for("lock or queue")  # the last line: all is drawn
             assert screen.startswith(f"plait weave {pid}"), screen
             assert "MainThread" in screen, screen
-            assert "lock or queue" in screen, screen
             assert fits(screen), screen
             terminal.press("+", "+")
             assert "live, 500 ms" in terminal.wait_for("500 ms")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,7 +235,9 @@ def test_the_child_of_a_fork_is_not_recorded(tmp_path: Path) -> None:
     path = tmp_path / "parent.plait"
     with plait.record(path) as recording:
         plait.run(spin(3))
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork beside threads, as the writer's
+            child = os.fork()
         if child == 0:
             plait.run(spin(100))
             recording.stop()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -52,6 +53,13 @@ def waits(recording: Recording, name: str) -> list[tuple[WaitKind, str]]:
 
 def named(coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
     return asyncio.get_running_loop().create_task(coroutine, name=name)
+
+
+def once_awaited() -> Callable[[], Any]:
+    """A function for a thread, which ends when this task awaits: from Python 3.14 on what is done by then is not waited for."""
+    awaited = threading.Event()
+    asyncio.get_running_loop().call_soon(awaited.set)
+    return awaited.wait
 
 
 def actor_names(recording: Recording) -> list[str]:
@@ -164,7 +172,7 @@ def test_kinds_of_waits_inside_the_process(record: Record) -> None:
         await named(semaphore(), "semaphore")
         await named(condition(), "condition")
         await named(asyncio.sleep(0.001), "sleep")
-        await named(asyncio.to_thread(time.sleep, 0.001), "to_thread")
+        await named(in_thread(), "to_thread")
         await named(executor(loop), "executor")
         await named(threadsafe(loop), "threadsafe")
         await named(later(loop), "later")
@@ -205,12 +213,16 @@ def test_kinds_of_waits_inside_the_process(record: Record) -> None:
             await condition.wait()
         await task
 
+    async def in_thread() -> None:
+        await asyncio.to_thread(once_awaited())
+
     async def executor(loop: Any) -> None:
-        await loop.run_in_executor(None, time.sleep, 0.005)
+        await loop.run_in_executor(None, once_awaited())
 
     async def threadsafe(loop: Any) -> None:
         future = loop.create_future()
-        loop.run_in_executor(None, lambda: (time.sleep(0.005), loop.call_soon_threadsafe(future.set_result, None)))
+        wait = once_awaited()
+        loop.run_in_executor(None, lambda: (wait(), loop.call_soon_threadsafe(future.set_result, None)))
         await future
 
     async def later(loop: Any) -> None:
@@ -265,7 +277,7 @@ def test_kinds_of_waits_inside_the_process(record: Record) -> None:
     assert (WaitKind.LOCK, "Condition") in waits(recording, "condition")
 
 
-def test_kinds_of_waits_for_the_world(record: Record, tmp_path: Path) -> None:
+def test_kinds_of_waits_for_the_world(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         await named(names(loop), "names")
@@ -276,6 +288,8 @@ def test_kinds_of_waits_for_the_world(record: Record, tmp_path: Path) -> None:
         await named(stream(), "stream")
 
     async def names(loop: Any) -> None:
+        look_up, wait = socket.getaddrinfo, once_awaited()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args: (wait(), look_up(*args))[1])
         await loop.getaddrinfo("localhost", 80)
 
     async def process() -> None:

@@ -175,6 +175,8 @@ def test_a_closed_loop_does_not_wait_for_a_name(engine: str, monkeypatch: pytest
 
 def test_the_child_of_a_fork_looks_names_up_in_threads_of_its_own(engine: str) -> None:
     ended = run_program("""
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork beside threads
 loop = plait.new_event_loop()
 assert loop.run_until_complete(loop.getaddrinfo("localhost", 1))
 if (child := os.fork()) == 0:

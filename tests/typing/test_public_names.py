@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import os
 import pathlib
 from collections.abc import Callable
@@ -95,7 +96,7 @@ async def use_files(folder: Path) -> None:
 
 
 def test_files_are_typed() -> None:
-    assert asyncio.iscoroutinefunction(use_files)
+    assert inspect.iscoroutinefunction(use_files)
 
 
 def test_what_cannot_work_is_refused_by_the_checker() -> None:

@@ -32,6 +32,7 @@ from plait.standard import get_running_loop_or_none
 __all__ = ["Patch", "patch_aiofiles", "patch_anyio"]
 
 ENTRIES_AT_ONCE = 256
+ListIterator: type = type(iter([]))
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -191,11 +192,19 @@ class Threads:
 
     async def run_next(self, iterator: Any, default: Any, **options: Any) -> Any:
         """The next of a folder's entries or of a glob: many of them by one thread."""
-        entries = self.ahead.get(iterator)
+        reading = iterator
+        if type(iterator) is map:
+            # From Python 3.13 on pathlib maps names to paths. A weak reference to a map there is not; to what it reads from, there is,
+            # unless that is a list of all names.
+            reading = iterator.__reduce__()[1][-1]
+            if type(reading) is ListIterator:
+                await self.anyio.lowlevel.checkpoint()
+                return next(iterator, default)
+        entries = self.ahead.get(reading)
         if entries is not None and (entry := next(entries, self)) is not self:
             return entry
         batch = await self.real.run_sync(take, iterator, **options)
-        entries = self.ahead[iterator] = iter(batch)
+        entries = self.ahead[reading] = iter(batch)
         return next(entries, default)
 
 

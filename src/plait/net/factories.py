@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import socket
+import stat
 import weakref
 from collections.abc import Callable
 from contextvars import Context, ContextVar
@@ -230,7 +231,9 @@ class NetFactories(Base):
         if path is None:
             return
         try:
-            if os.stat(path).st_ino == inode:
+            found = os.stat(path)
+            # A path may have become a file of somebody else's before asyncio noted its inode.
+            if found.st_ino == inode and stat.S_ISSOCK(found.st_mode):
                 os.unlink(path)
         except FileNotFoundError:
             pass

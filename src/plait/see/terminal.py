@@ -133,15 +133,14 @@ def name_cell(name: str, style: str) -> Text:
 
 
 def ruler(window: Window, origin_ns: int) -> Text:
-    """Times at every so many cells."""
+    """Times at every so many cells, none before the origin."""
     text = ""
     step = 16
     for cell in range(0, window.cells, step):
-        time = (
-            show_ns(window.start_ns - origin_ns + cell * window.cell_ns) if cell or window.start_ns > origin_ns else "0"
-        )
+        since_ns = window.start_ns - origin_ns + cell * window.cell_ns
+        time = show_ns(since_ns) if since_ns else "0"
         room = min(step, window.cells - cell)
-        if len(time) + 1 > room:
+        if since_ns < 0 or len(time) + 1 > room:
             text += " " * room
         else:
             text += f"╷{time:{room - 1}}"
