@@ -381,6 +381,8 @@ class Core:
         for place in range(self.timers.count):
             timers.append(cython.cast(TimerHandle, self.timers.entries[self.timers.start + place].timer))
         sources: list = [] if self.engine is None else list(self.engine.sources.values())
+        # Of a descriptor that sock_*() waited for and that nobody waits for now, all that is kept is a registration that tells nothing.
+        sources = [source for source in sources if not (type(source) is Watch and cython.cast(Watch, source).idle())]
         ready = self.count + len(self.deferred)
         in_flight = 0 if self.engine is None else self.engine.in_flight
         return {
@@ -455,7 +457,7 @@ class Core:
             watch.reader = None
         else:
             watch.writer = None
-        if watch.reader is None and watch.writer is None:
+        if watch.idle():
             del self.watches[fd]
         watch.update()
         handle.cancel()

@@ -13,6 +13,7 @@ cdef class Source:
     cdef Engine engine              # the engine it is armed on, else None
     cdef unsigned int events        # what it asked for (EPOLLIN, EPOLLOUT, EPOLLRDHUP)
     cdef bint level                 # level-triggered, on a descriptor that a user owns
+    cdef bint once                  # told once, then silent until it is armed again; set by its owner, together with `level`
     cdef unsigned int slot          # its place in the engine's slot table; the engine's own
     cdef unsigned int actor         # the number under which the recorder has it; 0 for none
     cdef int ready(self, unsigned int events) except -1

@@ -22,7 +22,9 @@ Edge-triggered sources (`level` false) belong to transports, which own their des
 once per change and must then read or write until the kernel says EAGAIN (or gives less than asked, unless EPOLLRDHUP, EPOLLHUP or
 EPOLLERR is in the events). It may be told once too often. Level-triggered sources watch a user's descriptor and are told in
 every wait while it is ready; the engine holds no reference to the user's open file, so that closing it without a word behaves as
-with epoll. `arm` on an armed source changes what it asks for. It raises PermissionError for what cannot be waited
+with epoll. One whose `once` is set when it is armed is told once; it then stays registered, asking for nothing (`events` is 0), until it is
+armed again, which is one call of the kernel that also finds out whether the number stands for another file by now.
+`arm` on an armed source changes what it asks for. It raises PermissionError for what cannot be waited
 for (regular files, directories, /dev/null) and OSError (EBADF) for what is not open; `disarm` forgives both.
 
 Events are the bits of epoll(7) on both engines.
@@ -155,9 +157,11 @@ class Engine:
 
     def remember(self, source, events, level):
         """Book an armed source. The dictionary holds it; the slot tables only borrow."""
-        source.engine = self
         source.events = events
         source.level = level
+        if source.engine is self:
+            return 0
+        source.engine = self
         self.sources[cython.cast(cython.size_t, cython.cast(cython.p_void, source))] = source
         return 0
 

@@ -14,6 +14,7 @@ from cython.cimports.plait.engine.kernel import (
     EPOLL_CTL_DEL,
     EPOLLET,
     EPOLLIN,
+    EPOLLONESHOT,
     PyErr_CheckSignals,
     close,
     epoll_event,
@@ -84,6 +85,9 @@ class EpollEngine(Engine):
         return 0
 
     def rearm(self, source):
+        if source.once and source.events == 0:
+            self.drop(source)
+            return 0
         try:
             self.register(source, False)
         except OSError as error:
@@ -160,7 +164,7 @@ class EpollEngine(Engine):
             source.slot = self.slots.take(cython.cast(cython.p_void, source), SOURCE)
         if self.owns(source.fd):
             raise cannot_wait_for(source.fd, errno.EBADF)
-        flags: cython.uint = 0 if source.level else EPOLLET
+        flags: cython.uint = EPOLLET if not source.level else EPOLLONESHOT if source.once else 0
         result: cython.int = plait_epoll_set(
             self.epoll, source.fd, source.events | flags, self.slots.key(source.slot), known
         )
@@ -236,6 +240,8 @@ class EpollEngine(Engine):
             if slot != cython.NULL:
                 source = cython.cast(Source, slot.owner)
                 told += 1
+                if source.once:
+                    source.events = 0
                 source.ready(events)
         return told
 

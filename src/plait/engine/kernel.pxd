@@ -12,7 +12,7 @@ cdef extern from "kernel.h" nogil:
         EPOLLERR
         EPOLLHUP
         EPOLL_CTL_DEL
-    const unsigned int EPOLLET
+    const unsigned int EPOLLET, EPOLLONESHOT
     struct plait_timespec:
         long long tv_sec
         long long tv_nsec

@@ -101,6 +101,8 @@ cdef class UringEngine(Engine):
     cdef bint supports(self, unsigned char opcode) noexcept
 
     cdef int rearm(self, Source source) except -1
+    cdef int rearm_level(self, Source source, bint known) except -1
+    cdef int tell_again(self, Slot* slot) except -1
     cdef int acquire(self) except -1
     cdef int settle(self) except -1
     cdef int cancel_all(self) except -1

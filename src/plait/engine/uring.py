@@ -23,6 +23,7 @@ from cython.cimports.plait.engine.kernel import (
     EPOLLERR,
     EPOLLHUP,
     EPOLLIN,
+    EPOLLONESHOT,
     PyErr_CheckSignals,
     PyThread_get_thread_native_id,
     close,
@@ -87,7 +88,7 @@ CANCEL = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFF2)
 NO_SLOT = cython.declare(cython.uint, 0xFFFFFFFF)
 # Events to gather before any is told: what the kernel makes in one call, and few enough for the provided buffers to suffice.
 BATCH_ENOUGH = cython.declare(cython.uint, 20)
-NESTED_BATCH = cython.declare(cython.int, 64)
+NESTED_BATCH = cython.declare(cython.int, 256)
 # Provided buffers are used in turn, so all of them must fit in the core's L2 beside the rest (half the speed where they do not).
 BUFFERS = cython.declare(cython.uint, 64)
 BUFFER_SIZE = cython.declare(cython.uint, 16 * 1024)
@@ -175,8 +176,8 @@ class UringEngine(Engine):
 
     @property
     def in_flight(self):
-        """Requests that the kernel still owes a completion for, among them the polls of armed sources."""
-        return self.slots.busy
+        """Requests that the kernel still owes a completion for, among them the polls of armed sources. What is told once is no request."""
+        return self.slots.busy - sum(1 for source in self.sources.values() if cython.cast(Source, source).once)
 
     def open(self):
         if self.is_open:
@@ -197,8 +198,14 @@ class UringEngine(Engine):
     def rearm(self, source):
         if not source.level:
             return self.watch(source)
+        if source.once and source.events == 0:
+            self.drop(source)
+            return 0
+        return self.rearm_level(source, False)
+
+    def rearm_level(self, source, known):
         try:
-            self.watch_level(source, False)
+            self.watch_level(source, known)
         except OSError as error:
             if error.errno != errno.EBADF and error.errno != errno.EPERM:
                 raise
@@ -419,7 +426,8 @@ class UringEngine(Engine):
         result: cython.int = -errno.EBADF
         # Closed by the user, a number may have become one of ours.
         if source.fd != self.nested and source.fd != self.wake_fd and source.fd != self.ring.fd:
-            result = plait_epoll_set(self.nested, source.fd, source.events, self.slots.key(source.slot), known)
+            flags: cython.uint = EPOLLONESHOT if source.once else 0
+            result = plait_epoll_set(self.nested, source.fd, source.events | flags, self.slots.key(source.slot), known)
         if result < 0:
             raise cannot_wait_for(source.fd, -result)
         if not self.nested_armed:
@@ -720,19 +728,33 @@ class UringEngine(Engine):
     def tell_nested(self):
         """Tell the users' descriptors that are ready. Those not told now, because one raised, are still ready next time."""
         told: cython.int = 0
-        i: cython.int
+        i: cython.int = 0
         slot: cython.pointer(Slot)
         source: Source
         self.look_nested()
         self.enters += 1
         count: cython.int = plait_epoll_wait(self.nested, self.nested_batch, NESTED_BATCH, 0, False)
-        for i in range(count):
-            slot = self.slots.find(self.nested_batch[i].data.u64)
-            if slot != cython.NULL:
-                source = cython.cast(Source, slot.owner)
-                told += 1
-                source.ready(self.nested_batch[i].events)
+        try:
+            while i < count:
+                slot = self.slots.find(self.nested_batch[i].data.u64)
+                i += 1
+                if slot != cython.NULL:
+                    source = cython.cast(Source, slot.owner)
+                    told += 1
+                    if source.once:
+                        source.events = 0
+                    source.ready(self.nested_batch[i - 1].events)
+        finally:
+            while i < count:
+                self.tell_again(self.slots.find(self.nested_batch[i].data.u64))
+                i += 1
         return told
+
+    def tell_again(self, slot):
+        """The kernel has told of it, and the source has not been: one that is told once is armed again."""
+        if slot != cython.NULL and cython.cast(Source, slot.owner).once:
+            self.rearm_level(cython.cast(Source, slot.owner), True)
+        return 0
 
 
 def ring_error(number: int) -> OSError:

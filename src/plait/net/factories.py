@@ -18,7 +18,10 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
-from plait.net import streams  # noqa: F401, from here on asyncio's streams are compiled on our loops
+from plait.net import (
+    sockets,
+    streams,  # noqa: F401, from here on asyncio's streams are compiled on our loops
+)
 from plait.net.files import send_file
 from plait.net.listener import Listener
 from plait.net.sending import Network
@@ -84,6 +87,18 @@ class Race:
             sock.close()
 
 
+class Transports(weakref.WeakValueDictionary[int, Any]):
+    """Transports that are not Streams, by descriptor; asyncio's own code puts them in."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def __setitem__(self, fd: int, transport: Any) -> None:
+        self.network.others = True
+        super().__setitem__(fd, transport)
+
+
 # Of the create_connection() that this is a part of, in its tasks too.
 race: ContextVar[Race | None] = ContextVar("race", default=None)
 
@@ -94,8 +109,7 @@ class NetFactories(Base):
     def _net_init(self) -> None:
         self._network = Network(cast("Core", self))
         self._listeners: dict[int, Listener] = {}
-        # Transports that are not Streams, by descriptor; asyncio's own code puts them in.
-        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._transports = Transports(self._network)
         # Sockets of Unix servers, with the inode of the path to be removed with them; create_unix_server() fills it (3.13).
         self._unix_server_sockets: dict[socket.socket, int] = {}
 
@@ -144,6 +158,7 @@ class NetFactories(Base):
         context: Context | None = None,
     ) -> Stream:
         self._ensure_fd_no_transport(sock)
+        sockets.forget_idle(self, sock)
         stream = Stream(self._network, sock, protocol, waiter, extra, server, context)
         leave_race(sock)
         return stream
@@ -165,6 +180,7 @@ class NetFactories(Base):
         **more: Any,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
+        sockets.forget_idle(self, rawsock)
         ssl_protocol = make_ssl_protocol(
             self,
             protocol,
@@ -209,6 +225,7 @@ class NetFactories(Base):
         context: Context | None = None,
     ) -> None:
         self._ensure_fd_no_transport(sock)
+        sockets.forget_idle(self, sock)
         make_protocol = protocol_factory
         if sslcontext is not None:
 
@@ -251,6 +268,7 @@ class NetFactories(Base):
         extra: dict[str, Any] | None = None,
     ) -> asyncio.DatagramTransport:
         self._ensure_fd_no_transport(sock)
+        sockets.forget_idle(self, sock)
         transport: asyncio.DatagramTransport = make_datagram_transport(self, sock, protocol, address, waiter, extra)
         return transport
 
@@ -270,115 +288,22 @@ class NetFactories(Base):
                 transp.resume_reading()
 
     async def _sock_sendfile_native(self, sock: socket.socket, file: IO[bytes], offset: int, count: int | None) -> int:
-        fd = sock.fileno()
-        return await send_file(fd, file, offset, count, lambda: self._until_writable(fd))
+        return await send_file(sock.fileno(), file, offset, count, lambda: sockets.room(self, sock))
 
     # Sockets of users.
-
-    async def _until_writable(self, fd: int) -> None:
-        self._ensure_fd_no_transport(fd)
-        future = self.create_future()
-        handle = self._add_writer(fd, wake, future)
-        try:
-            await future
-        finally:
-            if not handle.cancelled():
-                self._remove_writer(fd)
-
-    async def _when_readable(self, sock: socket.socket, call: Callable[[], T]) -> T:
-        """Wait until there is something, then call; again if another process was quicker."""
-        fd = sock.fileno()
-        self._ensure_fd_no_transport(fd)
-        while True:
-            future = self.create_future()
-            handle = self._add_reader(fd, wake, future)
-            try:
-                await future
-            finally:
-                # A cancelled handle was replaced: then the watch is another's.
-                if not handle.cancelled():
-                    self._remove_reader(fd)
-            try:
-                return call()
-            except (BlockingIOError, InterruptedError):
-                pass
-
-    async def _when_writable(self, sock: socket.socket, call: Callable[[], T]) -> T:
-        while True:
-            await self._until_writable(sock.fileno())
-            try:
-                return call()
-            except (BlockingIOError, InterruptedError):
-                pass
 
     def _check_socket(self, sock: socket.socket) -> None:
         check_not_ssl_socket(sock)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
-    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
-        """Receive up to so many bytes; b"" at the end. Cancelled, it has taken nothing."""
-        self._check_socket(sock)
-        try:
-            return sock.recv(nbytes)
-        except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, lambda: sock.recv(nbytes))
-
-    async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
-        """Receive into a buffer; the number of bytes received."""
-        self._check_socket(sock)
-        try:
-            return sock.recv_into(buf)
-        except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, lambda: sock.recv_into(buf))
-
-    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
-        """Receive a datagram and the address it came from."""
-        self._check_socket(sock)
-        try:
-            return sock.recvfrom(bufsize)
-        except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, lambda: sock.recvfrom(bufsize))
-
-    async def sock_recvfrom_into(self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0) -> tuple[int, Any]:
-        """Receive a datagram into a buffer; the number of bytes and the address it came from."""
-        self._check_socket(sock)
-        if not nbytes:
-            nbytes = len(buf)  # type: ignore[arg-type]
-        try:
-            return sock.recvfrom_into(buf, nbytes)
-        except (BlockingIOError, InterruptedError):
-            return await self._when_readable(sock, lambda: sock.recvfrom_into(buf, nbytes))
-
-    async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
-        """Send all of it. After an error, or cancelled, nobody knows how much has left."""
-        self._check_socket(sock)
-        try:
-            sent = sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        view = memoryview(data).cast("B")
-        while sent < len(view):
-            rest = view[sent:]
-            sent += await self._when_writable(sock, lambda: sock.send(rest))  # noqa: B023 - called before it changes
-
-    async def sock_sendto(self, sock: socket.socket, data: ReadableBuffer, address: Any) -> int:
-        """Send a datagram to an address."""
-        self._check_socket(sock)
-        try:
-            return sock.sendto(data, address)
-        except (BlockingIOError, InterruptedError):
-            return await self._when_writable(sock, lambda: sock.sendto(data, address))
-
-    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        """Accept a connection; the new socket is non-blocking."""
-        self._check_socket(sock)
-        try:
-            connection, address = sock.accept()
-        except (BlockingIOError, InterruptedError):
-            connection, address = await self._when_readable(sock, lambda: sock.accept())
-        connection.setblocking(False)
-        return connection, address
+    sock_recv = sockets.sock_recv
+    sock_recv_into = sockets.sock_recv_into
+    sock_recvfrom = sockets.sock_recvfrom
+    sock_recvfrom_into = sockets.sock_recvfrom_into
+    sock_sendall = sockets.sock_sendall
+    sock_sendto = sockets.sock_sendto
+    sock_accept = sockets.sock_accept
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect to an address; host names are resolved first. Cancelled, the socket is the caller's to close."""
@@ -400,7 +325,7 @@ class NetFactories(Base):
             # connect(2), EAGAIN: the backlog of the Unix socket is full, and nothing tells when it is not any more.
             await asyncio.sleep(pause)
             pause = min(2 * pause, UNIX_CONNECT_LAST_SECONDS)
-        await self._until_writable(sock.fileno())
+        await sockets.room(self, sock)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, f"Connect call failed {address}")
@@ -421,8 +346,3 @@ async def begun(server: asyncio.Server) -> asyncio.Server:
         server.close()
         raise
     return server
-
-
-def wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -41,7 +41,8 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_CTRUNC
     int SOCK_NONBLOCK, SOCK_CLOEXEC
     int SHUT_WR
-    int SOL_SOCKET, SO_DOMAIN
+    int SOL_SOCKET, SO_DOMAIN, SO_TYPE
+    int SOCK_STREAM
     ssize_t recv(int fd, void* buffer, size_t size, int flags)
     ssize_t recvmsg(int fd, msghdr* message, int flags)
     ssize_t send(int fd, const void* buffer, size_t size, int flags)

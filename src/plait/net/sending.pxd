@@ -4,6 +4,7 @@ from plait.engine.contract cimport Operation, Source
 cdef class Network(Runnable):
     cdef readonly Scheduler loop
     cdef list unflushed                 # streams with writes of this turn
+    cdef public bint others             # transports that are not Streams have been made
     cdef void** holders                 # by descriptor: the stream that holds it, borrowed
     cdef size_t holders_size
     cdef int hold(self, Sender stream) except -1
