@@ -318,6 +318,7 @@ LOST_WRITES_MAX = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 ACCEPT_RETRY_SECONDS = constants.ACCEPT_RETRY_DELAY
 # BaseEventLoop.sendfile looks at this attribute of a transport.
 SENDFILE_TRY_NATIVE = constants._SendfileMode.TRY_NATIVE
+SENDFILE_FALLBACK = constants._SendfileMode.FALLBACK
 
 # 3.11, 3.12: a server counts its connections; from 3.13 it keeps weak references to them, for close_clients().
 if sys.version_info >= (3, 13):
@@ -346,27 +347,50 @@ create_unix_connection = unix_events._UnixSelectorEventLoop.create_unix_connecti
 create_unix_server = unix_events._UnixSelectorEventLoop.create_unix_server
 
 
-def make_ssl_protocol(
-    loop: Any,
-    protocol: Any,
-    sslcontext: Any,
-    waiter: Any,
-    server_side: bool,
-    server_hostname: str | None,
-    handshake_timeout_s: float | None,
-    shutdown_timeout_s: float | None,
-) -> Any:
-    """TLS in memory: a protocol for the bare stream, and in `_app_transport` the transport for the user's protocol."""
-    return sslproto.SSLProtocol(
-        loop,
-        protocol,
-        sslcontext,
-        waiter,
-        server_side,
-        server_hostname,
-        ssl_handshake_timeout=handshake_timeout_s,
-        ssl_shutdown_timeout=shutdown_timeout_s,
-    )
+# TLS: asyncio's limits (seconds, KiB), the exceptions by which memory says that it has no more, and the context of `ssl=True`.
+SSL_HANDSHAKE_SECONDS = constants.SSL_HANDSHAKE_TIMEOUT
+SSL_SHUTDOWN_SECONDS = constants.SSL_SHUTDOWN_TIMEOUT
+SSL_READ_HIGH_KIB = constants.FLOW_CONTROL_HIGH_WATER_SSL_READ
+SSL_WRITE_HIGH_KIB = constants.FLOW_CONTROL_HIGH_WATER_SSL_WRITE
+SSL_AGAIN_ERRORS = sslproto.SSLAgainErrors if sslproto.ssl else ()
+default_client_context = sslproto._create_transport_context
+
+
+def ssl_calls(sslobj: Any) -> tuple[Callable[..., Any], Callable[..., Any], bool]:
+    """read(size, buffer) and write(buffer) of an SSLObject, and whether they are those of the C type under it, which spares a frame
+    per call. Subclasses that do it in their own way keep it.
+    """
+    inner: Any = getattr(sslobj, "_sslobj", None)
+    kind = type(sslobj)
+    plain = sslproto.ssl.SSLObject
+    if kind.read is plain.read and kind.write is plain.write and type(inner).__module__ == "_ssl":
+        return inner.read, inner.write, True
+    return sslobj.read, sslobj.write, False
+
+
+def check_ssl_context(context: Any) -> None:
+    """As asyncio's start_tls()."""
+    if sslproto.ssl is None:
+        raise RuntimeError("Python ssl module is not available")
+    if not isinstance(context, sslproto.ssl.SSLContext):
+        raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {context!r}")
+
+
+def take_buffered(protocol: Any) -> bytes:
+    """What a StreamReader has received and nobody has read; it is taken away from it."""
+    reader = getattr(protocol, "_stream_reader", None) if isinstance(protocol, asyncio.StreamReaderProtocol) else None
+    if reader is None:
+        return b""
+    taken = bytes(reader._buffer)
+    reader._buffer.clear()
+    return taken
+
+
+# What isinstance() says a TLS transport is.
+class TLSFace(sslproto._SSLProtocolTransport):
+    """A TLS transport. The objects are plait.net.tls.TLSTransport, compiled, which cannot inherit this."""
+
+    _app_protocol: Any
 
 
 class DatagramTransport(selector_events._SelectorDatagramTransport, transports.DatagramTransport):
@@ -468,7 +492,7 @@ def is_group_future(future: object) -> bool:
 
 def tls_application(protocol: Any) -> Any:
     """The user's protocol behind the one that does TLS for it."""
-    while isinstance(protocol, sslproto.SSLProtocol):
+    while isinstance(protocol, (sslproto.SSLProtocol, TLSFace)):
         protocol = protocol._app_protocol
     return protocol
 

@@ -167,8 +167,10 @@ def test_a_peer_that_never_answers_the_close_is_dropped(loop, asyncios_loop, con
         transport.get_protocol().lost.add_done_callback(lambda _: peer.go.set())
 
     expected = told_at_the_end(asyncios_loop, contexts, deaf, close, ssl_shutdown_timeout=0.05)
-    assert (TimeoutError, "SSL shutdown timed out") == expected[2:]
-    assert expected == told_at_the_end(loop, contexts, deaf, close, ssl_shutdown_timeout=0.05)
+    assert (["made", "lost"], b"", TimeoutError, "SSL shutdown timed out") == expected
+    told, *rest = told_at_the_end(loop, contexts, deaf, close, ssl_shutdown_timeout=0.05)
+    # asyncio encrypts everything at once and pauses nobody before the second large write.
+    assert list(expected) == [[word for word in told if word not in ("pause", "resume")], *rest]
 
 
 def test_a_client_that_never_begins_its_handshake_is_dropped_by_the_server(run, contexts):

@@ -26,12 +26,14 @@ from plait.net.files import send_file
 from plait.net.listener import Listener
 from plait.net.sending import Network
 from plait.net.stream import Stream
+from plait.net.tls import TLSTransport
 from plait.standard import (
     check_not_ssl_socket,
+    check_ssl_context,
     create_unix_connection,
     create_unix_server,
     make_datagram_transport,
-    make_ssl_protocol,
+    take_buffered,
 )
 
 if TYPE_CHECKING:
@@ -181,8 +183,8 @@ class NetFactories(Base):
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
         sockets.forget_idle(self, rawsock)
-        ssl_protocol = make_ssl_protocol(
-            self,
+        tls = TLSTransport(
+            cast("Core", self),
             protocol,
             sslcontext,
             waiter,
@@ -191,9 +193,53 @@ class NetFactories(Base):
             ssl_handshake_timeout,
             ssl_shutdown_timeout,
         )
-        Stream(self._network, rawsock, ssl_protocol, None, extra, server, context)
+        Stream(self._network, rawsock, cast(asyncio.BaseProtocol, tls), None, extra, server, context)
         leave_race(rawsock)
-        return ssl_protocol._app_transport  # type: ignore[no-any-return]
+        return tls
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> asyncio.Transport:
+        """Go on with TLS on a connection; the protocol is to use the transport that this returns. A failed handshake closes it."""
+        check_ssl_context(sslcontext)
+        if not getattr(transport, "_start_tls_compatible", False):
+            raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        waiter: asyncio.Future[None] = self.create_future()
+        tls = TLSTransport(
+            cast("Core", self),
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            False,
+        )
+        # Nothing is to arrive before connection_made().
+        transport.pause_reading()
+        if server_side:
+            # A client that is quick: its handshake stands behind the last plain line, where asyncio looks for it from 3.13 on.
+            tls._incoming.write(take_buffered(protocol))
+        transport.set_protocol(tls)
+        made = self.call_soon(tls.connection_made, transport)
+        resumed = self.call_soon(transport.resume_reading)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            made.cancel()
+            resumed.cancel()
+            raise
+        return tls
 
     create_unix_connection = create_unix_connection
 
@@ -230,11 +276,18 @@ class NetFactories(Base):
         if sslcontext is not None:
 
             def make_protocol() -> asyncio.BaseProtocol:
-                # Without a waiter: what fails in the handshake, the SSL protocol ends and reports by itself.
-                tls: asyncio.BaseProtocol = make_ssl_protocol(
-                    self, protocol_factory(), sslcontext, None, True, None, ssl_handshake_timeout, ssl_shutdown_timeout
+                # Without a waiter: what fails in the handshake, TLS ends and reports by itself.
+                tls = TLSTransport(
+                    cast("Core", self),
+                    protocol_factory(),
+                    sslcontext,
+                    None,
+                    True,
+                    None,
+                    ssl_handshake_timeout,
+                    ssl_shutdown_timeout,
                 )
-                return tls
+                return cast(asyncio.BaseProtocol, tls)
 
         self._listeners[sock.fileno()] = Listener(self._network, sock, make_protocol, server, backlog, context)
 

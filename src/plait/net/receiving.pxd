@@ -43,6 +43,8 @@ cdef class Receiver(Sender):
     cdef int receive_into(self) except -1
     cdef Py_ssize_t receive_unix(self, void* buffer, size_t size) noexcept
     cdef int deliver(self, object data) except -1
+    cdef int deliver_to_layer(self, const char* data, Py_ssize_t size) except -1
+    cdef int delivery_failed(self, object error) except -1
     cdef int receive_failed(self, int code) except -1
     cdef int end_of_file(self) except -1
     cdef int watch(self) except -1

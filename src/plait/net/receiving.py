@@ -45,6 +45,7 @@ from cython.cimports.plait.net.linux import (
     PyBuffer_Release,
     PyBytes_AS_STRING,
     PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
     PyObject_GetBuffer,
     errno,
     ioctl,
@@ -56,7 +57,7 @@ from cython.cimports.plait.net.linux import (
     resize_bytes,
 )
 from cython.cimports.plait.net.reader import StreamReader
-from cython.cimports.plait.net.sending import Sender
+from cython.cimports.plait.net.sending import Layer, Sender
 
 from plait.standard import feed_buffered_protocol, stream_reader_of
 
@@ -114,6 +115,7 @@ class Receiver(Sender):
     def told(self, protocol):
         """From now on this protocol is told."""
         self.protocol = protocol
+        self.layer = protocol if isinstance(protocol, Layer) else None
         if isinstance(protocol, asyncio.BufferedProtocol):
             self.on_buffer = protocol.get_buffer
             self.on_data = protocol.buffer_updated
@@ -346,7 +348,7 @@ class Receiver(Sender):
         size: cython.Py_ssize_t = self.loop.receive_size
         n: cython.Py_ssize_t
         full: cython.bint = False
-        if self.bulk and self.family != AF_UNIX:
+        if self.bulk and self.family != AF_UNIX and self.layer is None:
             return self.receive_bulk()
         while True:
             if self.family != AF_UNIX:
@@ -366,6 +368,11 @@ class Receiver(Sender):
         if n >= BULK_MIN:
             self.bulk = True
             self.calm = 0
+        elif self.layer is not None:
+            self.bulk = False
+        if self.layer is not None:
+            self.deliver_to_layer(cython.cast(cython.p_char, self.loop.receive_buffer), n)
+            return MORE if full else DRAINED
         self.deliver(PyBytes_FromStringAndSize(cython.cast(cython.p_char, self.loop.receive_buffer), n))
         return MORE if full else DRAINED
 
@@ -456,6 +463,8 @@ class Receiver(Sender):
                 return MORE
 
     def deliver(self, data):
+        if self.layer is not None:
+            return self.deliver_to_layer(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         try:
             if self.reader is None:
                 self.on_data(data)
@@ -466,9 +475,22 @@ class Receiver(Sender):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            if self.queued and not self.blocked:
-                self.flush()  # what was written before the error still leaves
-            self.fail(exc, "Fatal error: protocol.data_received() call failed.")
+            self.delivery_failed(exc)
+        return 0
+
+    def deliver_to_layer(self, data, size):
+        try:
+            self.layer.feed(data, size)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.delivery_failed(exc)
+        return 0
+
+    def delivery_failed(self, error):
+        if self.queued and not self.blocked:
+            self.flush()  # what was written before the error still leaves
+        self.fail(error, "Fatal error: protocol.data_received() call failed.")
         return 0
 
     def receive_failed(self, code):

@@ -11,6 +11,10 @@ cdef class Network(Runnable):
     cdef int release(self, Sender stream) except -1
     cdef int flush_later(self, Sender stream) except -1
 
+cdef class Layer:
+    cdef int feed(self, const char* data, Py_ssize_t size) except -1
+    cdef int leaving(self) except -1
+
 cdef class Sending(Operation):
     cdef Sender stream
     cdef bytes data                     # what the kernel reads from
@@ -19,6 +23,7 @@ cdef class Sender(Source):
     cdef Network network
     cdef Scheduler loop
     cdef object protocol                # None after connection_lost
+    cdef Layer layer                    # the same if it is one, else None
     cdef object head                    # first queued chunk, bytes
     cdef list tail                      # further chunks, or None
     cdef Py_ssize_t tail_next           # first of `tail` that is still to be sent
@@ -41,6 +46,7 @@ cdef class Sender(Source):
     cdef int queue_changeable(self, object data) except -1
     cdef int after_queue(self) except -1
     cdef Py_ssize_t send_now(self, object data) except -2
+    cdef int pass_on(self, bytes data) except -1
     cdef int flush(self) except -1
     cdef int leave(self) except -1
     cdef int await_room(self) except -1

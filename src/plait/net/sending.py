@@ -116,6 +116,18 @@ class Network(Runnable):
         return 0
 
 
+class Layer:
+    """What stands between a stream and the protocol and changes the bytes: TLS. It is a protocol to the stream, without the copies."""
+
+    def feed(self, data, size):
+        """Received; valid until this returns."""
+        raise NotImplementedError
+
+    def leaving(self):
+        """The stream's writes of this turn are about to leave: hand on what belongs to them."""
+        raise NotImplementedError
+
+
 class Sending(Operation):
     """One send that leaves with the engine's next submission. Held by the engine until it completes; holds the bytes."""
 
@@ -169,6 +181,13 @@ class Sender(Source):
         for data in pieces:
             self.queue(data if isinstance(data, bytes) else bytes(data))
         self.after_queue()
+
+    def pass_on(self, data):
+        """A layer's write()."""
+        if not self.conn_lost:
+            self.queue(data)
+            self.after_queue()
+        return 0
 
     def refuse(self, call):
         if self.eof_due:
@@ -239,6 +258,12 @@ class Sender(Source):
 
     def leave(self):
         """What was written in this turn leaves: one piece with the engine's next submission, all else now."""
+        if self.layer is not None:
+            self.flush_due = True  # it is being done
+            try:
+                self.layer.leaving()
+            finally:
+                self.flush_due = False
         if (
             self.loop.engine.sends
             and not self.blocked

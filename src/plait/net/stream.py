@@ -245,6 +245,7 @@ class Stream(Receiver):
         self.protocol = None
         self.on_data = None
         self.reader = None
+        self.layer = None
         self.on_buffer = None
         for waiter in (self.on_empty, self.on_writable):
             if waiter is not None and not waiter.done():

@@ -5,6 +5,7 @@ from typing import Any
 from plait.core.turn import Core
 from plait.net.reader import StreamReader
 from plait.net.stream import Stream
+from plait.net.tls import TLSTransport
 from plait.net.writer import StreamWriter
 from plait.standard import replace_streams
 
@@ -18,7 +19,7 @@ def choose_reader(loop: Any, transport: Any) -> type | None:
 
 
 def choose_writer(loop: Any, transport: Any) -> type | None:
-    return StreamWriter if type(transport) is Stream and choose_reader(loop, transport) else None
+    return StreamWriter if type(transport) in (Stream, TLSTransport) and choose_reader(loop, transport) else None
 
 
 replace_streams(choose_reader, choose_writer)

@@ -7,6 +7,7 @@ import cython
 from cython.cimports.plait.core.done import done
 from cython.cimports.plait.net.reader import StreamReader
 from cython.cimports.plait.net.stream import Stream
+from cython.cimports.plait.net.tls import TLSTransport
 
 from plait.standard import writer_del, writer_repr
 
@@ -43,6 +44,7 @@ class StreamWriter:
     def _transport(self, transport):
         self.transport_of = transport
         self.stream = transport if type(transport) is Stream else None
+        self.tls = transport if type(transport) is TLSTransport else None
 
     @property
     def transport(self):
@@ -51,6 +53,8 @@ class StreamWriter:
     def write(self, data):
         if self.stream is not None:
             self.stream.write(data)
+        elif self.tls is not None:
+            self.tls.write(data)
         else:
             self.transport_of.write(data)
 
@@ -79,10 +83,11 @@ class StreamWriter:
     def drain(self):
         """Wait until the transport's buffer has room, if it has none now. Raises what has ended the connection."""
         stream = self.stream
+        tls = self.tls
         if (
-            stream is not None
-            and not stream.closing
-            and stream.protocol is self._protocol
+            (stream is not None or tls is not None)
+            and not (stream.closing if stream is not None else tls.is_closing())
+            and (stream.protocol if stream is not None else tls.protocol) is self._protocol
             and type(self._reader) is StreamReader
             and cython.cast(StreamReader, self._reader)._exception is None
             and not self._protocol._paused

@@ -1,0 +1,29 @@
+import asyncio
+import ssl
+from typing import Any
+
+from plait.core.turn import Core
+
+# As Stream. It is a protocol, too: that of the transport below it.
+class TLSTransport(asyncio.Transport):
+    def __init__(
+        self,
+        loop: Core,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext | bool | None,
+        waiter: asyncio.Future[None] | None,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        handshake_s: float | None = None,
+        shutdown_s: float | None = None,
+        tell_made: bool = True,
+    ) -> None: ...
+    @property
+    def _incoming(self) -> ssl.MemoryBIO: ...
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool: ...
+    def connection_lost(self, error: Exception | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+    def __getattr__(self, name: str) -> Any: ...
