@@ -33,7 +33,6 @@ from cython.cimports.plait.engine.record import (
     plait_record_pushes,
 )
 
-import plait.core.standins
 from plait.standard import ThreadSafeHandleFace, format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
 
 NS = cython.declare(cython.double, 1e9)
