@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from plait.core.standins import serve_timeouts
 from plait.core.turn import Core
 from plait.engine.choice import EngineReport, new_engine, open_engine
 from plait.net.factories import NetFactories
@@ -41,3 +42,6 @@ class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
         self._set_engine(open_engine(self._get_engine()))
         for tell in opening:
             tell(self)
+
+
+serve_timeouts(Loop)

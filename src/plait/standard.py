@@ -29,6 +29,7 @@ from asyncio import (
     sslproto,
     streams,
     tasks,
+    timeouts,
     transports,
     trsock,
     unix_events,
@@ -114,6 +115,36 @@ def show_live_tasks(loop: Any) -> None:
     if not loops_with_tasks:
         asyncio_task_set().__class__ = TaskSet
     loops_with_tasks.add(loop)
+
+
+# Functions of asyncio that its own code calls by these names, in every sleep, wait_for, gather and ensure_future. Ours do the same, for any
+# loop. __sleep0 is what sleep(0) awaits: a generator with a bare yield, which costs two more entries of the interpreter and memory of its own.
+# isfuture raises and forgets an AttributeError for each coroutine that it is asked about. The two with an underscore are callbacks.
+def replace_functions(pause: Any, isfuture: Any, set_result_unless_cancelled: Any, release_waiter: Any) -> None:
+    """Have asyncio call these, where it has such functions."""
+    for name, function, modules in (
+        ("__sleep0", pause, (tasks,)),
+        ("isfuture", isfuture, (asyncio, base_futures, futures)),
+        ("_set_result_unless_cancelled", set_result_unless_cancelled, (futures,)),
+        ("_release_waiter", release_waiter, (tasks,)),
+    ):
+        for module in modules:
+            if hasattr(module, name):
+                function.__module__ = getattr(module, name).__module__  # recordings tell who is called
+                setattr(module, name, function)
+
+
+# asyncio.timeout() makes its Timeout by this name. Two coroutines, an enum's members and the interpreter's way to both cost more than the
+# loop's work for it by far. The class itself stays, and so do its methods for whatever is not the usual course.
+StandardTimeout = asyncio.Timeout
+TIMEOUT_CREATED = timeouts._State.CREATED
+TIMEOUT_ENTERED = timeouts._State.ENTERED
+TIMEOUT_EXITED = timeouts._State.EXITED
+
+
+def replace_timeout(new: Callable[..., Any]) -> None:
+    """Have asyncio.Timeout made by new(cls, when)."""
+    asyncio.Timeout.__new__ = staticmethod(new)  # type: ignore[method-assign, assignment]
 
 
 class LoopBut:

@@ -1,6 +1,5 @@
 cimport cython
 
-@cython.freelist(16)
 @cython.final
 cdef class Done:
     cdef object value

@@ -9,6 +9,7 @@ from cython.cimports.plait.core.cpython import (
     PyObjectPointer,
     PySendResult,
     plait_raise,
+    plait_reuse,
     plait_set_await,
     plait_stop_iteration,
 )
@@ -88,3 +89,4 @@ def done_next(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
 
 
 plait_set_await(cython.cast(cython.pointer(PyTypeObject), Done), done_await, done_send, done_next)
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Done), cython.NULL, False)

@@ -13,6 +13,7 @@ cdef class Handle(Runnable):
     cdef unsigned int identify(self, plait_record* record) except? 0
     cdef int outcome(self, plait_record* record) except -1
     cdef int failed(self, object exc) except -1
+    cdef int give_up(self) except -1
 
 cdef class ThreadSafeHandle(Handle):
     cdef object lock               # held while the callback runs

@@ -89,12 +89,17 @@ class Handle:
 
     def cancel(self):
         """Do not run it, if it has not run yet. Idempotent; only in the loop's thread."""
+        self.give_up()
+
+    def give_up(self):
+        """cancel() for those who are the only ones to hold it."""
         if not self._cancelled:
             self._cancelled = True
             if self._loop._debug:
                 self._repr = repr(self)  # the slow-callback report still tells what it was
             self._callback = None
             self._args = None
+        return 0
 
     def cancelled(self):
         return self._cancelled
@@ -139,7 +144,7 @@ class ThreadSafeHandle(Handle):
     def cancel(self):
         """Do not run it; waits while it runs. Idempotent; in any thread."""
         with self.lock:
-            Handle.cancel(self)
+            self.give_up()
 
     def cancelled(self):
         with self.lock:
@@ -170,10 +175,13 @@ class TimerHandle(Handle):
 
     def cancel(self):
         """Take it out of the heap at once. Idempotent; only in the loop's thread."""
+        self.give_up()
+        self.make_known()
+
+    def give_up(self):
         if self.place >= 0:
             self.heap.remove(self)
-            self.make_known()
-        Handle.cancel(self)
+        return Handle.give_up(self)
 
     def _repr_info(self):
         info = Handle._repr_info(self)

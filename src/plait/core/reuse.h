@@ -52,6 +52,27 @@ static PyObject *plait_reuse_alloc(PyTypeObject *type, Py_ssize_t items)
     return object;
 }
 
+/* The same for a type whose objects hold none, and which the collector does not know. */
+static PyObject *plait_reuse_alloc_plain(PyTypeObject *type, Py_ssize_t items)
+{
+    struct plait_reused *reused = plait_reused_of(type);
+    PyObject *object;
+    if (reused == NULL || reused->count == 0)
+        return PyType_GenericAlloc(type, items);
+    object = reused->kept[--reused->count];
+    memset((char *)object + sizeof(PyObject), 0, (size_t)type->tp_basicsize - sizeof(PyObject));
+    return PyObject_Init(object, type);
+}
+
+static void plait_reuse_free_plain(void *memory)
+{
+    struct plait_reused *reused = plait_reused_of(Py_TYPE((PyObject *)memory));
+    if (reused == NULL || reused->count == PLAIT_KEPT_MAX)
+        PyObject_Free(memory);
+    else
+        reused->kept[reused->count++] = (PyObject *)memory;
+}
+
 /* tp_free: the object is untracked and cleared. One that was finalized keeps that mark, and would never be again. */
 static void plait_reuse_free(void *memory)
 {
@@ -70,8 +91,8 @@ static inline void plait_reuse(PyTypeObject *type, destructor dealloc, int hidde
     reused->type = type;
     reused->hidden = hidden;
     reused->dealloc = type->tp_dealloc;
-    type->tp_alloc = plait_reuse_alloc;
-    type->tp_free = plait_reuse_free;
+    type->tp_alloc = PyType_IS_GC(type) ? plait_reuse_alloc : plait_reuse_alloc_plain;
+    type->tp_free = PyType_IS_GC(type) ? plait_reuse_free : plait_reuse_free_plain;
     if (dealloc != NULL)
         type->tp_dealloc = dealloc;
 }

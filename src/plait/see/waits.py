@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plait import standard
+from plait.core.standins import Timeout
 from plait.see.kinds import MODULES
 from plait.see.model import WaitKind
 from plait.see.peers import kind_of_peer, show_address
@@ -23,6 +24,8 @@ CHAIN_MAX = 200  # awaits inside each other that are followed
 PACKAGE_FOLDER = __file__.removesuffix("see/waits.py")
 # What a library may turn out to be behind: a lock or a timer is one, whoever waits for it.
 VAGUE = (WaitKind.NETWORK, WaitKind.FUTURE, WaitKind.THREAD, WaitKind.DEVICE)
+# What an __aexit__ is, bound or not: that of a compiled class is a kind of its own.
+EXITS = (types.MethodType, types.FunctionType, type(Timeout.__aexit__))
 AWAITABLES = (types.CoroutineType, types.AsyncGeneratorType, types.GeneratorType)
 
 
@@ -266,7 +269,7 @@ def entered(frame: types.FrameType | None) -> Any:
 
 
 def is_exit(value: Any) -> bool:
-    return isinstance(value, types.MethodType | types.FunctionType) and value.__name__ == "__aexit__"
+    return isinstance(value, EXITS) and value.__name__ == "__aexit__"
 
 
 def timeout_ends(task: Any) -> float | None:

@@ -1,0 +1,6 @@
+from typing import Any
+
+class Timeout:
+    def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> Any: ...
+
+def serve_timeouts(cls: type) -> None: ...
