@@ -24,7 +24,6 @@ from cython.cimports.plait.core.done import done
 from cython.cimports.plait.core.futures import Future, OperationFuture, State
 from cython.cimports.plait.core.handles import Handle, TimerHandle
 from cython.cimports.plait.core.tasks import Task
-from cython.cimports.plait.core.turn import Core
 
 from plait.standard import (
     TIMEOUT_CREATED,

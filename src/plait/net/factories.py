@@ -39,8 +39,6 @@ from plait.standard import (
 if TYPE_CHECKING:
     import ssl
 
-    from _typeshed import ReadableBuffer, WriteableBuffer
-
     from plait.core.turn import Core
 
     class Base(asyncio.BaseEventLoop):
