@@ -8,12 +8,17 @@ cdef class Operation:
     cdef int complete(self, int result, unsigned int flags) except -1
     cdef int abandon(self) except -1
 
+cdef enum Telling:
+    ALWAYS
+    ONCE
+    CHANGES
+
 cdef class Source:
     cdef readonly int fd            # the descriptor that is waited for; the source's owner closes it, after disarm
     cdef Engine engine              # the engine it is armed on, else None
     cdef unsigned int events        # what it asked for (EPOLLIN, EPOLLOUT, EPOLLRDHUP)
     cdef bint level                 # level-triggered, on a descriptor that a user owns
-    cdef bint once                  # told once, then silent until it is armed again; set by its owner, together with `level`
+    cdef Telling telling            # with `level`: how often it wants to be told; set by its owner before it is armed
     cdef unsigned int slot          # its place in the engine's slot table; the engine's own
     cdef unsigned int actor         # the number under which the recorder has it; 0 for none
     cdef int ready(self, unsigned int events) except -1

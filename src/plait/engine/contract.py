@@ -22,8 +22,9 @@ Edge-triggered sources (`level` false) belong to transports, which own their des
 once per change and must then read or write until the kernel says EAGAIN (or gives less than asked, unless EPOLLRDHUP, EPOLLHUP or
 EPOLLERR is in the events). It may be told once too often. Level-triggered sources watch a user's descriptor and are told in
 every wait while it is ready; the engine holds no reference to the user's open file, so that closing it without a word behaves as
-with epoll. One whose `once` is set when it is armed is told once; it then stays registered, asking for nothing (`events` is 0), until it is
-armed again, which is one call of the kernel that also finds out whether the number stands for another file by now.
+with epoll. Their owner may want less, by `telling`: ONCE, and after it was told the source stays registered, asking for nothing (`events` is
+0), until it is armed again; CHANGES, and it is told of edges only. To arm it once more is one call of the kernel that tells the state
+of now in any case, and finds out whether the number stands for another file meanwhile.
 `arm` on an armed source changes what it asks for. It raises PermissionError for what cannot be waited
 for (regular files, directories, /dev/null) and OSError (EBADF) for what is not open; `disarm` forgives both.
 
