@@ -204,9 +204,24 @@ class EpollEngine(Engine):
         self.sleeping = True
         if self.record != cython.NULL:
             plait_record_idle(self.record)
+        began_ns: cython.longlong = 0
+        until_ns: cython.longlong = 0
+        now_ns: cython.longlong = 0
+        if self.spin_ns:
+            now_ns = began_ns = plait_now_ns()
+            until_ns = self.spin_until(began_ns, timeout_ns)
         with cython.nogil:
-            count = plait_epoll_wait(self.epoll, self.batch, BATCH, timeout_ns, self.exact)
+            count = 0
+            while now_ns < until_ns and count == 0:
+                count = plait_epoll_wait(self.epoll, self.batch, BATCH, 0, self.exact)
+                now_ns = plait_now_ns()
+            if count == 0:
+                if timeout_ns > 0:
+                    timeout_ns = max(timeout_ns - (now_ns - began_ns), 0)
+                count = plait_epoll_wait(self.epoll, self.batch, BATCH, timeout_ns, self.exact)
         self.sleeping = False
+        if self.spin_ns:
+            self.slept_ns = plait_now_ns() - began_ns
         if self.record != cython.NULL:
             plait_record_busy(self.record)
         self.looked(count)

@@ -33,6 +33,7 @@ from cython.cimports.plait.engine.kernel import (
     plait_epoll_wait,
     plait_eventfd,
     plait_eventfd_write,
+    plait_now_ns,
     plait_pollable,
     plait_thread,
 )
@@ -73,6 +74,7 @@ from cython.cimports.plait.engine.uring import (
     plait_ring_queued,
     plait_ring_reap,
     plait_ring_setup,
+    plait_ring_spin,
     plait_ring_unmap,
     plait_ring_wants_enter,
 )
@@ -568,9 +570,18 @@ class UringEngine(Engine):
         self.sleeping = True
         if self.record != cython.NULL:
             plait_record_idle(self.record)
+        began_ns: cython.longlong = 0
+        until_ns: cython.longlong = 0
+        if self.spin_ns:
+            began_ns = plait_now_ns()
+            until_ns = self.spin_until(began_ns, timeout_ns)
         with cython.nogil:
-            result = plait_ring_enter(ring, 1, timeout_ns)
+            if until_ns > began_ns:
+                timeout_ns = plait_ring_spin(ring, began_ns, until_ns, timeout_ns)
+            result = plait_ring_enter(ring, 0 if timeout_ns == 0 else 1, timeout_ns)
         self.sleeping = False
+        if self.spin_ns:
+            self.slept_ns = plait_now_ns() - began_ns
         if self.record != cython.NULL:
             plait_record_busy(self.record)
         self.entered(result)
