@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from plait.core.standins import serve_timeouts
 from plait.core.turn import Core
-from plait.engine.choice import EngineReport, new_engine, open_engine
+from plait.engine.choice import EngineReport, new_engine, open_engine, spin_ns
 from plait.net.factories import NetFactories
 from plait.standard import show_live_tasks
 from plait.system.factories import SystemFactories
@@ -19,13 +19,16 @@ opening: "list[Callable[[Loop], None]]" = []
 class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
     """A drop-in asyncio event loop on io_uring or epoll.
 
-    `engine` is "uring", "epoll" or "auto"; None asks the variable PLAIT_ENGINE. As with asyncio, only call_soon_threadsafe(),
+    `engine` is "uring", "epoll" or "auto"; None asks the variable PLAIT_ENGINE. `spin_us` is for how many microseconds a loop that has
+    nothing to do looks for events before it sleeps (see docs/spinning.md); None asks PLAIT_SPIN_US. As with asyncio, only call_soon_threadsafe(),
     asyncio.run_coroutine_threadsafe(), add_reader() and its like may be used in other threads than the one that the loop runs in; the rest
     raises RuntimeError there.
     """
 
-    def __init__(self, engine: str | None = None) -> None:
+    def __init__(self, engine: str | None = None, *, spin_us: float | None = None) -> None:
+        spins = spin_ns(spin_us)
         chosen = new_engine(engine)
+        chosen.spin_ns = spins
         super().__init__()
         self._set_engine(chosen)
         self._net_init()

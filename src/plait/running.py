@@ -17,23 +17,30 @@ T = TypeVar("T")
 EngineName = Literal["auto", "uring", "epoll"]
 
 
-def new_event_loop(engine: EngineName | None = None) -> "Loop":
+def new_event_loop(engine: EngineName | None = None, *, spin_us: float | None = None) -> "Loop":
     """Make a loop. `engine` is "uring", "epoll" or "auto"; None asks the variable PLAIT_ENGINE, and without it means
-    "auto".
+    "auto". `spin_us` is for how many microseconds it looks for events before it sleeps, with a busy core, as long as they come that
+    quickly; None asks the variable PLAIT_SPIN_US, and without it means 0: it sleeps at once.
 
     Raises RuntimeError with the reason and the remedy when an engine that was asked for by name cannot run here.
     """
     from plait.loop import Loop
 
-    return Loop(engine)
+    return Loop(engine, spin_us=spin_us)
 
 
-def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, engine: EngineName | None = None) -> T:
+def run(
+    main: Coroutine[Any, Any, T],
+    *,
+    debug: bool | None = None,
+    engine: EngineName | None = None,
+    spin_us: float | None = None,
+) -> T:
     """Run a coroutine on a new loop to its end, and return its result: asyncio.run on plait.
 
     As asyncio.run: the tasks that are left are cancelled, asynchronous generators and the default executor shut down,
-    and the loop is closed; Ctrl-C cancels `main`, which may clean up, and then raises KeyboardInterrupt. For `engine`
-    see `new_event_loop`.
+    and the loop is closed; Ctrl-C cancels `main`, which may clean up, and then raises KeyboardInterrupt. For `engine` and
+    `spin_us` see `new_event_loop`.
     """
     if standard.get_running_loop_or_none() is not None:
         main.close()
@@ -41,7 +48,7 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, engine: Engi
             "plait.run() cannot be called from a running event loop: await the coroutine instead, "
             "or in an ordinary function use plait.background() for a loop in a thread of its own"
         )
-    with asyncio.Runner(debug=debug, loop_factory=partial(new_event_loop, engine)) as runner:
+    with asyncio.Runner(debug=debug, loop_factory=partial(new_event_loop, engine, spin_us=spin_us)) as runner:
         return runner.run(main)
 
 

@@ -28,6 +28,7 @@ ENGINES = ("auto", "uring", "epoll")
 ENTRIES = (256, 128, 64, 32, 16)
 CONFIGURATIONS = {BEST_FLAGS: "completions on demand", PLAIN_FLAGS: "plain"}
 PROBE_SECONDS = 5
+SPIN_MAX_US = 10_000
 BY_WORKERS = "by worker threads"
 #: Calls for files that io_uring came to know one after another, with their numbers (linux/io_uring.h).
 FILE_OPCODES = {
@@ -130,6 +131,25 @@ def new_engine(requested: str | None = None) -> Engine:
     engine = UringEngine(probe.entries, flags=probe.flags)
     reason = asked if name == "uring" else "io_uring runs here, and is the better one"
     return _ready(engine, EngineReport("uring", reason, name, probe.features, probe.refused, probe.files))
+
+
+def spin_ns(requested_us: float | None = None) -> int:
+    """How long a loop looks before it sleeps, in nanoseconds; None asks the environment's PLAIT_SPIN_US, and without it means 0."""
+    if requested_us is None:
+        text = os.environ.get("PLAIT_SPIN_US") or "0"
+        asked = f"the environment's PLAIT_SPIN_US={text}"
+        try:
+            requested_us = float(text)
+        except ValueError:
+            requested_us = -1
+    else:
+        asked = f"spin_us={requested_us!r}"
+    if not 0 <= requested_us <= SPIN_MAX_US:
+        raise ValueError(
+            f"{asked} is no number of microseconds from 0 to {SPIN_MAX_US}: so long a loop that has nothing to do looks for "
+            "events before it sleeps, with a busy core"
+        )
+    return round(requested_us * 1000)
 
 
 def open_engine(engine: Engine) -> Engine:

@@ -8,12 +8,17 @@ cdef class Operation:
     cdef int complete(self, int result, unsigned int flags) except -1
     cdef int abandon(self) except -1
 
+cdef enum Telling:
+    ALWAYS
+    ONCE
+    CHANGES
+
 cdef class Source:
     cdef readonly int fd            # the descriptor that is waited for; the source's owner closes it, after disarm
     cdef Engine engine              # the engine it is armed on, else None
     cdef unsigned int events        # what it asked for (EPOLLIN, EPOLLOUT, EPOLLRDHUP)
     cdef bint level                 # level-triggered, on a descriptor that a user owns
-    cdef bint once                  # told once, then silent until it is armed again; set by its owner, together with `level`
+    cdef Telling telling            # with `level`: how often it wants to be told; set by its owner before it is armed
     cdef unsigned int slot          # its place in the engine's slot table; the engine's own
     cdef unsigned int actor         # the number under which the recorder has it; 0 for none
     cdef int ready(self, unsigned int events) except -1
@@ -32,6 +37,8 @@ cdef class Engine:
     cdef unsigned long long told    # completions and events handed out, whoever got them: moves as long as a wait goes on
     cdef readonly bint sends        # submit_send() works here; known once it is open
     cdef readonly bint receives     # submit_receive() works here; known once it is open
+    cdef public long long spin_ns   # how long to look before it sleeps; 0: not at all
+    cdef long long slept_ns         # how long the last sleep took, with the looking; only measured with `spin_ns`
     cdef volatile bint sleeping     # true only while the thread is (about to be) blocked in the kernel
     cdef plait_record* record       # is told of every sleep; NULL while nobody records
     cpdef int open(self) except -1
@@ -50,6 +57,7 @@ cdef class Engine:
     cdef Py_ssize_t receive_size(self) noexcept
     cdef int cancel(self, Operation operation) except -1
     cdef bint submitted(self, Operation operation) noexcept
+    cdef long long spin_until(self, long long now_ns, long long timeout_ns) noexcept
     cdef int check_open(self) except -1
     cdef int remember(self, Source source, unsigned int events, bint level) except -1
     cdef bint drop(self, Source source) except -1

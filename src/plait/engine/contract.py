@@ -10,6 +10,9 @@ what happened and calls `ready` of each source, then returns how many it told. W
 keeps the events not yet told for the next call. A source disarmed by another source's `ready` in the same batch is not told
 any more. Python's signal checks run after every sleep.
 
+With `spin_ns`, a wait that would sleep looks for so long at most before it does: what comes meanwhile needs no wake-up, at the price of a busy
+core. It does so only while things come that quickly, which the wait before has shown.
+
 `pending()` answers, without a system call where the engine can, whether a `wait(0)` could bring anything.
 `wake()` may be called by any thread and any signal handler, and makes a sleeping `wait` return.
 `flush()` brings what is queued to the kernel without sleeping and without telling anybody. A disarmed descriptor that was
@@ -22,8 +25,9 @@ Edge-triggered sources (`level` false) belong to transports, which own their des
 once per change and must then read or write until the kernel says EAGAIN (or gives less than asked, unless EPOLLRDHUP, EPOLLHUP or
 EPOLLERR is in the events). It may be told once too often. Level-triggered sources watch a user's descriptor and are told in
 every wait while it is ready; the engine holds no reference to the user's open file, so that closing it without a word behaves as
-with epoll. One whose `once` is set when it is armed is told once; it then stays registered, asking for nothing (`events` is 0), until it is
-armed again, which is one call of the kernel that also finds out whether the number stands for another file by now.
+with epoll. Their owner may want less, by `telling`: ONCE, and after it was told the source stays registered, asking for nothing (`events` is
+0), until it is armed again; CHANGES, and it is told of edges only. To arm it once more is one call of the kernel that tells the state
+of now in any case, and finds out whether the number stands for another file meanwhile.
 `arm` on an armed source changes what it asks for. It raises PermissionError for what cannot be waited
 for (regular files, directories, /dev/null) and OSError (EBADF) for what is not open; `disarm` forgives both.
 
@@ -34,6 +38,10 @@ import os
 import weakref
 
 import cython
+
+
+# What a wake-up may take on a busy virtual machine, beyond what was waited for.
+WAKE_NS = cython.declare(cython.longlong, 100_000)
 
 
 class Operation:
@@ -110,6 +118,7 @@ class Engine:
         for item in other.sources.values():
             source = cython.cast(Source, item)
             source.engine = self
+        self.spin_ns = other.spin_ns
         self.sources.update(other.sources)
         other.sources.clear()
         return 0
@@ -144,6 +153,12 @@ class Engine:
     def submitted(self, operation):
         """Whether the kernel has the operation: what its descriptor's number stands for no longer matters."""
         return True
+
+    def spin_until(self, now_ns, timeout_ns):
+        """Up to when a sleep that begins now, with `spin_ns`, looks first."""
+        if self.slept_ns > self.spin_ns + WAKE_NS:
+            return now_ns
+        return now_ns + (self.spin_ns if timeout_ns < 0 else min(self.spin_ns, timeout_ns))
 
     def check_open(self):
         if self.is_open:

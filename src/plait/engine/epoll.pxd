@@ -20,5 +20,6 @@ cdef class EpollEngine(Engine):
     cdef int looked(self, int count) except -1
     cdef int tell(self) except -1
 
+cdef unsigned int epoll_flags(Source source) noexcept
 cdef object cannot_wait_for(int fd, int errno)
 cdef object no_descriptor(int errno, str what)

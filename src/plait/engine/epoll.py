@@ -9,7 +9,7 @@ import resource
 
 import cython
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.plait.engine.contract import Engine, Source
+from cython.cimports.plait.engine.contract import CHANGES, ONCE, Engine, Source
 from cython.cimports.plait.engine.kernel import (
     EPOLL_CTL_DEL,
     EPOLLET,
@@ -85,7 +85,7 @@ class EpollEngine(Engine):
         return 0
 
     def rearm(self, source):
-        if source.once and source.events == 0:
+        if source.level and source.events == 0:
             self.drop(source)
             return 0
         try:
@@ -164,9 +164,8 @@ class EpollEngine(Engine):
             source.slot = self.slots.take(cython.cast(cython.p_void, source), SOURCE)
         if self.owns(source.fd):
             raise cannot_wait_for(source.fd, errno.EBADF)
-        flags: cython.uint = EPOLLET if not source.level else EPOLLONESHOT if source.once else 0
         result: cython.int = plait_epoll_set(
-            self.epoll, source.fd, source.events | flags, self.slots.key(source.slot), known
+            self.epoll, source.fd, source.events | epoll_flags(source), self.slots.key(source.slot), known
         )
         if result < 0:
             raise cannot_wait_for(source.fd, -result)
@@ -205,9 +204,24 @@ class EpollEngine(Engine):
         self.sleeping = True
         if self.record != cython.NULL:
             plait_record_idle(self.record)
+        began_ns: cython.longlong = 0
+        until_ns: cython.longlong = 0
+        now_ns: cython.longlong = 0
+        if self.spin_ns:
+            now_ns = began_ns = plait_now_ns()
+            until_ns = self.spin_until(began_ns, timeout_ns)
         with cython.nogil:
-            count = plait_epoll_wait(self.epoll, self.batch, BATCH, timeout_ns, self.exact)
+            count = 0
+            while now_ns < until_ns and count == 0:
+                count = plait_epoll_wait(self.epoll, self.batch, BATCH, 0, self.exact)
+                now_ns = plait_now_ns()
+            if count == 0:
+                if timeout_ns > 0:
+                    timeout_ns = max(timeout_ns - (now_ns - began_ns), 0)
+                count = plait_epoll_wait(self.epoll, self.batch, BATCH, timeout_ns, self.exact)
         self.sleeping = False
+        if self.spin_ns:
+            self.slept_ns = plait_now_ns() - began_ns
         if self.record != cython.NULL:
             plait_record_busy(self.record)
         self.looked(count)
@@ -240,7 +254,7 @@ class EpollEngine(Engine):
             if slot != cython.NULL:
                 source = cython.cast(Source, slot.owner)
                 told += 1
-                if source.once:
+                if source.telling == ONCE:
                     source.events = 0
                 source.ready(events)
         return told
@@ -252,6 +266,13 @@ class EpollEngine(Engine):
         if self.wake_fd >= 0:
             plait_eventfd_write(self.wake_fd)
         return 0
+
+
+def epoll_flags(source):
+    """How epoll is to tell of it."""
+    if not source.level or source.telling == CHANGES:
+        return EPOLLET
+    return EPOLLONESHOT if source.telling == ONCE else 0
 
 
 def cannot_wait_for(fd, errno):

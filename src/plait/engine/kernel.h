@@ -24,6 +24,16 @@ struct plait_timespec {
     int64_t tv_nsec;
 };
 
+/* Tells the core that this is a loop that looks, so that its other thread has the execution units. */
+static inline void plait_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("isb");
+#endif
+}
+
 static inline struct plait_timespec plait_timespec(long long ns)
 {
     struct plait_timespec ts;

@@ -39,6 +39,7 @@
 #define PLAIT_FEATURES_NEEDED (IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG)
 
 #define PLAIT_OPCODES_MAX 256
+#define PLAIT_LOOKS 4 /* pauses between two looks at memory and the clock */
 #define PLAIT_REGISTER_PBUF_RING 22 /* 5.19 */
 
 struct plait_ring {
@@ -219,6 +220,23 @@ static inline int plait_ring_enter(struct plait_ring *ring, unsigned least, long
     }
     result = syscall(__NR_io_uring_enter, ring->fd, plait_ring_queued(ring), least, flags, argument, size);
     return result < 0 ? -errno : (int)result;
+}
+
+/* Submit what is queued, then look until there is something to gather, or the time is over; what is left of the timeout. 0: gather. */
+static inline long long plait_ring_spin(struct plait_ring *ring, long long begin_ns, long long until_ns, long long timeout_ns)
+{
+    long long now = begin_ns;
+    int i;
+    if (plait_ring_queued(ring) && plait_ring_enter(ring, 0, 0) < 0)
+        return timeout_ns; /* the sleep will say it again */
+    while (!plait_ring_completions(ring) && !plait_ring_wants_enter(ring)) {
+        if (now >= until_ns)
+            return timeout_ns < 0 ? -1 : timeout_ns - (now - begin_ns) > 0 ? timeout_ns - (now - begin_ns) : 0;
+        for (i = 0; i < PLAIT_LOOKS; i++)
+            plait_pause();
+        now = plait_now_ns();
+    }
+    return 0;
 }
 
 /* Fill `supported` with one byte per opcode; a kernel or filter that does not answer supports nothing beyond the basics. */

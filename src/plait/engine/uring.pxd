@@ -66,6 +66,7 @@ cdef extern from "uring.h" nogil:
     bint plait_ring_wants_enter(plait_ring* ring)
     unsigned int plait_ring_reap(plait_ring* ring, io_uring_cqe* into, unsigned int room)
     int plait_ring_enter(plait_ring* ring, unsigned int least, long long timeout_ns)
+    long long plait_ring_spin(plait_ring* ring, long long begin_ns, long long until_ns, long long timeout_ns)
     int plait_ring_probe(plait_ring* ring, unsigned char* supported)
     char* plait_buffers_at(plait_buffers* buffers, unsigned int id)
     void plait_buffers_give(plait_buffers* buffers, unsigned int id)

@@ -16,14 +16,13 @@ import warnings
 import cython
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import free, malloc, realloc
-from cython.cimports.plait.engine.contract import Engine, Operation, Source
-from cython.cimports.plait.engine.epoll import cannot_wait_for, no_descriptor
+from cython.cimports.plait.engine.contract import ALWAYS, ONCE, Engine, Operation, Source
+from cython.cimports.plait.engine.epoll import cannot_wait_for, epoll_flags, no_descriptor
 from cython.cimports.plait.engine.kernel import (
     EPOLL_CTL_DEL,
     EPOLLERR,
     EPOLLHUP,
     EPOLLIN,
-    EPOLLONESHOT,
     PyErr_CheckSignals,
     PyThread_get_thread_native_id,
     close,
@@ -34,6 +33,7 @@ from cython.cimports.plait.engine.kernel import (
     plait_epoll_wait,
     plait_eventfd,
     plait_eventfd_write,
+    plait_now_ns,
     plait_pollable,
     plait_thread,
 )
@@ -74,6 +74,7 @@ from cython.cimports.plait.engine.uring import (
     plait_ring_queued,
     plait_ring_reap,
     plait_ring_setup,
+    plait_ring_spin,
     plait_ring_unmap,
     plait_ring_wants_enter,
 )
@@ -176,8 +177,9 @@ class UringEngine(Engine):
 
     @property
     def in_flight(self):
-        """Requests that the kernel still owes a completion for, among them the polls of armed sources. What is told once is no request."""
-        return self.slots.busy - sum(1 for source in self.sources.values() if cython.cast(Source, source).once)
+        """Requests that the kernel still owes a completion for, among them the polls of armed sources and users' descriptors that are watched
+        all the time."""
+        return self.slots.busy - sum(1 for source in self.sources.values() if cython.cast(Source, source).telling != ALWAYS)
 
     def open(self):
         if self.is_open:
@@ -198,7 +200,7 @@ class UringEngine(Engine):
     def rearm(self, source):
         if not source.level:
             return self.watch(source)
-        if source.once and source.events == 0:
+        if source.events == 0:
             self.drop(source)
             return 0
         return self.rearm_level(source, False)
@@ -426,8 +428,9 @@ class UringEngine(Engine):
         result: cython.int = -errno.EBADF
         # Closed by the user, a number may have become one of ours.
         if source.fd != self.nested and source.fd != self.wake_fd and source.fd != self.ring.fd:
-            flags: cython.uint = EPOLLONESHOT if source.once else 0
-            result = plait_epoll_set(self.nested, source.fd, source.events | flags, self.slots.key(source.slot), known)
+            result = plait_epoll_set(
+                self.nested, source.fd, source.events | epoll_flags(source), self.slots.key(source.slot), known
+            )
         if result < 0:
             raise cannot_wait_for(source.fd, -result)
         if not self.nested_armed:
@@ -567,9 +570,18 @@ class UringEngine(Engine):
         self.sleeping = True
         if self.record != cython.NULL:
             plait_record_idle(self.record)
+        began_ns: cython.longlong = 0
+        until_ns: cython.longlong = 0
+        if self.spin_ns:
+            began_ns = plait_now_ns()
+            until_ns = self.spin_until(began_ns, timeout_ns)
         with cython.nogil:
-            result = plait_ring_enter(ring, 1, timeout_ns)
+            if until_ns > began_ns:
+                timeout_ns = plait_ring_spin(ring, began_ns, until_ns, timeout_ns)
+            result = plait_ring_enter(ring, 0 if timeout_ns == 0 else 1, timeout_ns)
         self.sleeping = False
+        if self.spin_ns:
+            self.slept_ns = plait_now_ns() - began_ns
         if self.record != cython.NULL:
             plait_record_busy(self.record)
         self.entered(result)
@@ -741,7 +753,7 @@ class UringEngine(Engine):
                 if slot != cython.NULL:
                     source = cython.cast(Source, slot.owner)
                     told += 1
-                    if source.once:
+                    if source.telling == ONCE:
                         source.events = 0
                     source.ready(self.nested_batch[i - 1].events)
         finally:
@@ -751,8 +763,8 @@ class UringEngine(Engine):
         return told
 
     def tell_again(self, slot):
-        """The kernel has told of it, and the source has not been: one that is told once is armed again."""
-        if slot != cython.NULL and cython.cast(Source, slot.owner).once:
+        """The kernel has told of it and would not do so again, but the source has not been told: it is armed once more."""
+        if slot != cython.NULL and cython.cast(Source, slot.owner).telling != ALWAYS:
             self.rearm_level(cython.cast(Source, slot.owner), True)
         return 0
 

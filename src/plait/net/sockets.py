@@ -212,10 +212,11 @@ class SocketCall:
         self.fd = self.sock.fileno()
         if self.kind == Kind.RECEIVE or self.kind == Kind.RECEIVE_INTO:
             if not woken:
-                self.watch = cython.cast(Watch, self.loop.watches.get(self.fd))
-                watch = self.watch
-                if watch is not None and watch.sock == cython.cast(cython.p_void, self.sock) and watch.drained:
-                    return NOT_NOW
+                watch: Watch = cython.cast(Watch, self.loop.watches.get(self.fd))
+                if watch is not None and watch.belongs_to(self.sock):
+                    self.watch = watch
+                    if watch.drained:
+                        return NOT_NOW
             return self.receive() if self.kind == Kind.RECEIVE else self.receive_into()
         if self.kind == Kind.SEND_ALL:
             return self.send_bytes()
@@ -230,10 +231,9 @@ class SocketCall:
             return self.by_methods()
         if size >= BULK_MIN:
             room: cython.Py_ssize_t = self.loop.receive_size
-            known: cython.bint = self.watch is not None and self.watch.sock == cython.cast(cython.p_void, self.sock)
-            if size > room and known and self.watch.stream:
+            if size > room and self.watch is not None and self.watch.stream:
                 size = room
-            if size > room or (known and self.watch.bulk):
+            if size > room or (self.watch is not None and self.watch.bulk):
                 return self.receive_large(size)
         while True:
             n = recv(self.fd, self.loop.receive_buffer, size, MSG_DONTWAIT)
@@ -286,8 +286,8 @@ class SocketCall:
 
     def received(self, size, asked):
         watch = self.watch
-        if watch is not None and watch.sock == cython.cast(cython.p_void, self.sock):
-            watch.drained = 0 < size < asked and watch.stream
+        if watch is not None:
+            watch.drained = 0 < size < asked and watch.stream and watch.armed
             watch.bulk = size >= BULK_MIN
         return 0
 
@@ -361,19 +361,22 @@ class SocketCall:
 
     def wait(self):
         loop = self.loop
-        fd: cython.int = self.sock.fileno()
         loop.check_thread()
+        fd: cython.int = self.fd if self.plain else self.sock.fileno()
         network: Network = loop._network
         if network.others or network.stream_at(fd) is not None:
             loop._ensure_fd_no_transport(fd)
-        watch: Watch = cython.cast(Watch, loop.watches.get(fd))
-        if watch is None:
-            if fd < 0:
-                raise ValueError(f"Invalid file descriptor: {fd}")
-            watch = Watch(loop, fd)
-            loop.watches[fd] = watch
-        if watch.sock != cython.cast(cython.p_void, self.sock):
-            look_at(watch, self.sock)
+        watch = self.watch
+        # A call that has waited may have lost the number, or the watch, to somebody else.
+        if watch is None or self.stage != Stage.NEW:
+            watch = cython.cast(Watch, loop.watches.get(fd))
+            if watch is None:
+                if fd < 0:
+                    raise ValueError(f"Invalid file descriptor: {fd}")
+                watch = Watch(loop, fd)
+                loop.watches[fd] = watch
+            if not watch.belongs_to(self.sock):
+                give(watch, self.sock)
         waiter: Future = Future.__new__(Future)
         waiter.setup(loop)
         wanted: cython.uint = EPOLLIN
@@ -389,12 +392,10 @@ class SocketCall:
 
 @cython.cfunc
 @cython.exceptval(-1)
-def look_at(watch: Watch, sock) -> cython.int:
-    """The descriptor is another socket's than it was."""
+def give(watch: Watch, sock) -> cython.int:
     kind: cython.int = 0
     size: socklen_t = cython.sizeof(cython.int)
-    watch.sock = cython.cast(cython.p_void, sock)
-    watch.drained = watch.bulk = False
+    watch.give_to(sock)
     watch.stream = (
         getsockopt(watch.fd, SOL_SOCKET, SO_TYPE, cython.address(kind), cython.address(size)) == 0 and kind == SOCK_STREAM
     )
