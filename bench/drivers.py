@@ -168,6 +168,8 @@ class Drivers:
             return Sample(json.loads(child.hear(ANSWER_SECONDS))["bytes"])
 
     def _startup(self, row: Row, subject: Subject) -> Sample:
-        with Process(workload("startup", subject.factory), self.core, environment=subject.environment) as child:
+        # A checkout shall have its bytecode as what is installed has it, whatever the shell says.
+        environment = {**subject.environment, "PYTHONDONTWRITEBYTECODE": ""}
+        with Process(workload("startup", subject.factory), self.core, environment=environment) as child:
             found = json.loads(child.hear(ANSWER_SECONDS))
         return Sample(found["ms"], waited=found["waited"])

@@ -10,7 +10,6 @@ import resource
 import sys
 import sysconfig
 import textwrap
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -31,7 +30,8 @@ def main(*, as_json: bool) -> int:
     """Print what was found; returns 0 when a loop runs here."""
     report, error = try_loop()
     if as_json:
-        found = {"engine": asdict(report) if report else None, "error": error, **examine()}
+        engine = report and {**report._asdict(), "refused": [each._asdict() for each in report.refused]}
+        found = {"engine": engine, "error": error, **examine()}
         print(json.dumps(found, indent=2))
     else:
         print("\n".join(describe(report, error, examine())))

@@ -233,9 +233,7 @@ HERE = Surroundings(kernel="6.1.0", disabled=0, seccomp=False, memlock_bytes=655
     ],
 )
 def test_each_refusal_is_explained_with_a_fix(number, here, explanation, fix):
-    from dataclasses import replace
-
-    got = explain(number, "the text", replace(HERE, **here))
+    got = explain(number, "the text", HERE._replace(**here))
     assert explanation in got[0]
     assert fix in got[1]
 

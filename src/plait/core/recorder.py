@@ -14,8 +14,6 @@ A *site* is where a task waits: the code and instruction of the innermost frame 
 is taken while `await` yields the future, when the frames stand one above the other.
 """
 
-import json
-import mmap
 import os
 import sys
 import threading
@@ -191,6 +189,8 @@ class Recorder:
     def write_head(self, codes_room, meta):
         record: cython.pointer(plait_record) = cython.address(self.record)
         live: cython.pointer(plait_live) = record.live
+        import json
+
         text: bytes = json.dumps(meta).encode()[:META_ROOM]
         start: cython.p_char = cython.cast(cython.p_char, self.view.buf)
         memcpy(start + self.codes_start - META_ROOM, cython.cast(cython.p_char, text), len(text))
@@ -380,6 +380,8 @@ class Recorder:
         if number >= CODES_MAX:
             return 0
         known: dict = describe(target, module)
+        import json
+
         text = json.dumps(known, separators=(",", ":"))
         line: bytes = text.encode() + b"\n"
         live: cython.pointer(plait_live) = self.record.live
@@ -840,6 +842,8 @@ async def outer(note, inner):
 
 
 def new_mapping(size, path):
+    import mmap  # as json: for those who record alone
+
     if path is None:
         return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -13,8 +13,7 @@ import logging
 import os
 import resource
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import NamedTuple
 
 from plait.engine.contract import Engine
 from plait.engine.epoll import EpollEngine
@@ -57,8 +56,7 @@ _ALLOW_IN_CONTAINER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """One configuration of an engine that cannot run here."""
 
     engine: str
@@ -72,8 +70,7 @@ class Refusal:
         return f"{self.engine} ({self.configuration}): {self.error}, {self.explanation}. To change it: {self.fix}"
 
 
-@dataclass(frozen=True, slots=True)
-class EngineReport:
+class EngineReport(NamedTuple):
     """Which engine runs a loop, and why."""
 
     name: str
@@ -91,8 +88,7 @@ class EngineReport:
         return f"{self.name}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """What this process can have of io_uring."""
 
     flags: int
@@ -103,8 +99,7 @@ class Probe:
     files: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What decides about io_uring, apart from the kernel's code."""
 
     kernel: str
@@ -178,7 +173,7 @@ def fallback(engine: Engine, error: OSError) -> Engine:
     if error.errno == errno.ENOMEM and smaller:
         instead = UringEngine(smaller, flags=engine.flags)
         instead.adopt(engine)
-        return _ready(instead, replace(report, refused=refused))
+        return _ready(instead, report._replace(refused=refused))
     without = _without_uring(report.requested, report.reason, refused)
     instead = EpollEngine()
     instead.adopt(engine)
@@ -298,7 +293,8 @@ def surroundings() -> Surroundings:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text()
+        with open(path) as file:
+            return file.read()
     except OSError:
         return ""
 

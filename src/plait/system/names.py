@@ -5,12 +5,12 @@ connection waiting (python/cpython#112169). What needs no look-up, an address in
 """
 
 import asyncio
+import concurrent.futures  # its parts are imported when they are used
 import contextlib
 import socket
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from plait.system.host import Host
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         """What asyncio.BaseEventLoop has for its executor and its own getaddrinfo."""
 
         _debug: bool
-        _default_executor: Executor | None
+        _default_executor: concurrent.futures.Executor | None
         _executor_shutdown_called: bool
         _getaddrinfo_debug: Callable[..., Any]  # the call with its duration in the log
 
@@ -37,7 +37,7 @@ DIGITS_ONLY = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 class NameFactories(Base):
     """getaddrinfo and getnameinfo of the loop."""
 
-    _name_threads: ThreadPoolExecutor | None
+    _name_threads: "concurrent.futures.ThreadPoolExecutor | None"
 
     def _names_init(self) -> None:
         self._name_threads = None
@@ -73,7 +73,7 @@ class NameFactories(Base):
     def _in_name_thread(self, call: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         self._check_default_executor()  # as asyncio's, it raises after shutdown_default_executor()
         if self._name_threads is None:
-            self._name_threads = ThreadPoolExecutor(THREADS_MAX, "plait-names")
+            self._name_threads = concurrent.futures.ThreadPoolExecutor(THREADS_MAX, "plait-names")
         return self.run_in_executor(self._name_threads, call, *args)
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
@@ -103,7 +103,7 @@ class NameFactories(Base):
         else:
             joining.join()
 
-    def _join(self, executors: list[Executor], ended: "asyncio.Future[None]") -> None:
+    def _join(self, executors: list[concurrent.futures.Executor], ended: "asyncio.Future[None]") -> None:
         error = None
         try:
             for executor in executors:
