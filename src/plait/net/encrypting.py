@@ -132,6 +132,7 @@ class Encryptor(Layer):
     def encrypt(self):
         """Encrypt what was written, so far as the stream below takes it now; while closing, all of it. Hand on what there is."""
         n: cython.Py_ssize_t
+        handed_on: cython.bint = False
         try:
             while self.unsent and (self.state != State.WRAPPED or not self.below_paused):
                 n = PyBytes_GET_SIZE(self.head) - self.at
@@ -147,9 +148,11 @@ class Encryptor(Layer):
                     n = self.ssl_write(self.head[self.at : self.at + ENCRYPTED_MAX])
                 self.consume(n)
                 self.hand_on()
+                handed_on = True
         except SSL_AGAIN_ERRORS:
-            pass
-        self.hand_on()
+            handed_on = False
+        if not handed_on:
+            self.hand_on()
         return self.control_writing()
 
     def gather(self):

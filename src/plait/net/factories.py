@@ -181,16 +181,21 @@ class NetFactories(Base):
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
         sockets.forget_idle(self, rawsock)
-        tls = TLSTransport(
-            cast("Core", self),
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
-        )
+        try:
+            tls = TLSTransport(
+                cast("Core", self),
+                protocol,
+                sslcontext,
+                waiter,
+                server_side,
+                server_hostname,
+                ssl_handshake_timeout,
+                ssl_shutdown_timeout,
+            )
+        except BaseException:
+            # Refused: a time-out of nothing, a name that cannot be one. asyncio leaves the socket open, which nobody has.
+            rawsock.close()
+            raise
         Stream(self._network, rawsock, cast(asyncio.BaseProtocol, tls), None, extra, server, context)
         leave_race(rawsock)
         return tls

@@ -39,8 +39,9 @@ cdef class TLSTransport(Encryptor):
     cdef int do_handshake(self) except -1
     cdef int handshake_done(self, object error) except -1
     cdef int wake(self, object error) except -1
-    cdef int do_read(self) except -1
+    cdef int do_read(self, bint fresh) except -1
     cdef int read_all(self) except -1
+    cdef bint stopped(self) except -1
     cdef int read_into(self) except -1
     cdef Py_ssize_t decrypt(self, void* buffer, Py_ssize_t size) except -2
     cdef bint undecrypted(self) except -1

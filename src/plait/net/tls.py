@@ -159,7 +159,7 @@ class TLSTransport(Encryptor):
     def take(self):
         """There is more to decrypt."""
         if self.state == State.WRAPPED:
-            self.do_read()
+            self.do_read(True)
         elif self.state == State.DO_HANDSHAKE:
             self.do_handshake()
         elif self.state == State.FLUSHING:
@@ -279,7 +279,7 @@ class TLSTransport(Encryptor):
             self.told_app = Told.MADE
             self.protocol.connection_made(self)
         self.wake(None)
-        return self.do_read()
+        return self.do_read(False)
 
     def wake(self, error):
         waiter = self.waiter
@@ -293,13 +293,14 @@ class TLSTransport(Encryptor):
 
     # Reading.
 
-    def do_read(self):
+    def do_read(self, fresh):
+        """Decrypt and tell what there is; `fresh`: there is something for sure."""
         if self.state != State.WRAPPED and self.state != State.FLUSHING:
             return 0
         outer: cython.bint = self.reading
         self.reading = True
         try:
-            if not self.reading_paused and self.undecrypted():
+            if not self.reading_paused and (fresh or self.undecrypted()):
                 if self.on_buffer is None:
                     self.read_all()
                 else:
@@ -307,10 +308,18 @@ class TLSTransport(Encryptor):
             self.encrypt()
             self.control_reading()
         except Exception as exc:
+            self.leaving()  # what was written before the error still leaves
             self.fatal(exc, "Fatal error on SSL protocol")
         finally:
             self.reading = outer
         return 0
+
+    def stopped(self):
+        """Whether the protocol wants no more for now, or not in this way."""
+        if self.reading_paused or self.on_buffer is not None:
+            self._loop.call_soon(self._do_read)
+            return True
+        return self.state != State.WRAPPED and self.state != State.FLUSHING
 
     def undecrypted(self):
         """Whether decrypting can give anything. To try in vain costs as much as a record: OpenSSL's word for it is an exception."""
@@ -349,8 +358,7 @@ class TLSTransport(Encryptor):
             if size - total < RECORD_MAX:
                 self.deliver(buffer, total)
                 total = 0
-                if self.reading_paused or self.on_buffer is not None:
-                    self._loop.call_soon(self._do_read)
+                if self.stopped():
                     return 0
         if total:
             self.deliver(buffer, total)
@@ -364,7 +372,7 @@ class TLSTransport(Encryptor):
         total: cython.Py_ssize_t = 0
         on_buffer = self.on_buffer
         while True:
-            PyObject_GetBuffer(on_buffer(self._incoming.pending), cython.address(view), PyBUF_WRITABLE)
+            PyObject_GetBuffer(on_buffer(self._incoming.pending or -1), cython.address(view), PyBUF_WRITABLE)
             size: cython.Py_ssize_t = view.len
             filled = 0
             try:
@@ -379,16 +387,18 @@ class TLSTransport(Encryptor):
                 PyBuffer_Release(cython.address(view))
             if filled:
                 self.on_data(filled)
+            total += filled
             if n <= 0 or not self.undecrypted():
                 break
-            total += filled
+            if self.state != State.WRAPPED and self.state != State.FLUSHING:
+                return 0
             if self.reading_paused or self.on_buffer is not on_buffer or total >= BUFFERED_MAX:
                 self._loop.call_soon(self._do_read)
                 return 0
         return self.end_of_data() if n == 0 else 0
 
     def _do_read(self):
-        self.do_read()
+        self.do_read(False)
 
     def deliver(self, data, size):
         if self.inner is not None:
@@ -446,7 +456,7 @@ class TLSTransport(Encryptor):
 
     def _resume(self):
         if self.state == State.WRAPPED:
-            self.do_read()
+            self.do_read(False)
         elif self.state == State.FLUSHING:
             self.do_flush()
         elif self.state == State.SHUTDOWN:
@@ -508,7 +518,7 @@ class TLSTransport(Encryptor):
             self._transport._force_close(TimeoutError("SSL shutdown timed out"))
 
     def do_flush(self):
-        self.do_read()
+        self.do_read(False)
         if self.state != State.FLUSHING:  # an error in between, or it went on from there
             return 0
         self.switch(State.SHUTDOWN)
@@ -551,6 +561,9 @@ class TLSTransport(Encryptor):
     def fatal(self, error, message):
         transport = self._transport
         if transport is not None:
+            self.hand_on()  # an alert, by which the peer knows why
+            if self.stream is not None and not self.stream.blocked:
+                self.stream.flush()
             transport._force_close(error)
         if isinstance(error, OSError):
             # A peer that goes away is everyday: told to the protocol, not to the log.
