@@ -11,7 +11,7 @@ import asyncio
 import os
 import stat
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -328,13 +328,6 @@ class RawFile(RawMemory, FileMethods[bytes]):
     async def readline(self, size: int | None = -1, /) -> bytes:
         async with Turn(self, READING, reads=True):
             return await self._readline(size_of(size))
-
-    def __aiter__(self) -> RawFile:
-        self._check_open()
-        return self
-
-    def __anext__(self) -> Awaitable[bytes]:
-        return self._next_line()
 
     async def write(self, data: Any, /) -> int:
         """One write; the number of bytes, which may be fewer than given."""
