@@ -57,6 +57,7 @@ from cython.cimports.plait.system.requests import (
     iovec,
     makedev,
     plait_look_at,
+    plait_open_cached,
     plait_request_path,
     statx_result,
 )
@@ -90,6 +91,32 @@ class Files(Traffic):
         operation.request.entry.rw_flags = flags | O_CLOEXEC
         operation.request.entry.len = mode
         return self.start(operation)
+
+    def open_cached(self, path, flags: cython.int):
+        """Open for reading on the spot, if the kernel has the path in memory and it is this task's turn: the descriptor, else -1."""
+        if self.calls_left <= 0 or not self.loop.thread or self.closed:
+            return -1
+        name: bytes = encoded(path)
+        fd: cython.int = plait_open_cached(PyBytes_AS_STRING(name), flags | O_CLOEXEC)
+        if fd == -errno.EMFILE or fd == -errno.ENFILE:
+            raise OSError(-fd, strerror(-fd), path)  # not to be answered by opening what a worker needs
+        if fd < 0:
+            return -1  # openat() will tell
+        try:
+            audit("open", path, None, flags)
+        except BaseException:
+            close(fd)
+            raise
+        self.count_call(0)
+        self.at_once += 1
+        return fd
+
+    def close_read(self, fd: cython.int):
+        """Close what open_cached() opened: there is nothing to wait for. False if a worker still uses it."""
+        if self.lingering is not None and fd in self.lingering:
+            return False
+        close(fd)
+        return True
 
     def close_fd(self, fd: cython.int):
         operation: CloseOperation = CloseOperation.__new__(CloseOperation)

@@ -26,6 +26,7 @@ cdef class Traffic(Runnable):
     cdef unsigned int misses, pause             # reads in a row that were not cached; how many are not tried now
     cdef readonly object later                  # deque: reads for which this turn has no room
     cdef bint must_wait(self, Py_ssize_t size) noexcept
+    cdef int count_call(self, Py_ssize_t size) except -1
     cdef int come_again(self) except -1
     cdef OperationFuture put_off(self, FileOperation operation)
     cdef int resume(self, FileOperation operation) except -1

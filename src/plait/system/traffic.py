@@ -235,11 +235,16 @@ class Traffic(Runnable):
             self.pause = self.misses
             return result
         self.misses = 0
+        self.count_call(result)
+        return result
+
+    def count_call(self, size):
+        """One more was done on the spot."""
         self.calls_left -= 1
-        self.bytes_left -= result
+        self.bytes_left -= size
         if not self.queued:
             self.loop.defer(self)
-        return result
+        return 0
 
     def close_later(self, operation, fd):
         """A worker has an abandoned operation on it, which must not meet another file under the number."""
