@@ -23,7 +23,6 @@ def make() -> TemporaryDirectory[str]:
     with (path / "big").open("wb") as big:
         for _ in range(BIG_BYTES // len(block)):
             big.write(block)
-        os.fsync(big.fileno())
     (path / "small").mkdir()
     for i in range(SMALL_FILES):
         (path / "small" / str(i)).write_bytes(b"x" * SMALL_BYTES)
@@ -34,4 +33,5 @@ def make() -> TemporaryDirectory[str]:
         while written < TEXT_BYTES:
             lines = [words[: order.randrange(20, 180)] for _ in range(1000)]
             written += text.write("\n".join(lines) + "\n")
+    os.sync()  # what is still to be written would be written beside the rows
     return folder

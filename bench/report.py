@@ -172,6 +172,11 @@ def check(results: Results) -> str:
                 met = "met" if found.median >= aim else "not met"
                 measured = f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
                 lines.append(f"| {row.name} | plait-uring to {label(peer)} | {aim:.2f} | {measured} | | {met} |")
+        for subject, most in row.most.items():
+            if (cost := spread(results.of(row.name, subject))) is not None:
+                met = "met" if cost.median <= most else "not met"
+                measured = f"{number(cost.median)} ({number(cost.low)}-{number(cost.high)}) {row.unit}"
+                lines.append(f"| {row.name} | {subject} | at most {number(most)} {row.unit} | {measured} | | {met} |")
         if row.recorded is not None and (found := results.ratio(row.name, RECORDED.name, "plait-uring")) is not None:
             met = "met" if 1 / found.median - 1 <= row.recorded else "not met"
             lines.append(f"| {row.name} | plait-uring, recorded | +{row.recorded:.0%} | {more(found)} | | {met} |")

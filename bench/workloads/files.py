@@ -21,6 +21,8 @@ from bench.loops import run
 TICK_NS = 1_000_000
 SMALL_FILES = 1000
 WRITE_BYTES = 1 << 20
+WRITES_OF_A_PASS = 64  # the file that is written over, in MiB
+LATE_SECONDS = 0.6
 
 
 class ToThread:
@@ -68,7 +70,7 @@ class ToThread:
             return count
 
     async def write(self, data: bytes, times: int) -> None:
-        with self.target.open("wb", 0) as file:
+        with self.target.open("r+b", 0) as file:
             for _ in range(times):
                 await asyncio.to_thread(file.write, data)
 
@@ -94,7 +96,7 @@ class Sync(ToThread):
             return count
 
     async def write(self, data: bytes, times: int) -> None:
-        with self.target.open("wb", 0) as file:
+        with self.target.open("r+b", 0) as file:
             for _ in range(times):
                 file.write(data)
 
@@ -127,7 +129,7 @@ class Plait(ToThread):
         return count
 
     async def write(self, data: bytes, times: int) -> None:
-        async with self.plait.open(self.target, "wb", 0) as file:
+        async with self.plait.open(self.target, "r+b", 0) as file:
             for _ in range(times):
                 await file.write(data)
 
@@ -163,7 +165,7 @@ class Handles(ToThread):
         return count
 
     async def write(self, data: bytes, times: int) -> None:
-        async with self.open(self.target, "wb", buffering=0) as file:
+        async with self.open(self.target, "r+b", buffering=0) as file:
             for _ in range(times):
                 await file.write(data)
 
@@ -189,7 +191,7 @@ class Anyio(Handles):
         return count
 
     async def write(self, data: bytes, times: int) -> None:
-        async with await self.open(self.target, "wb", buffering=0) as file:
+        async with await self.open(self.target, "r+b", buffering=0) as file:
             for _ in range(times):
                 await file.write(data)
 
@@ -227,7 +229,7 @@ class Caio(ToThread):
         return count
 
     async def write(self, data: bytes, times: int) -> None:
-        async with self.aiofile.async_open(self.target, "wb") as file:
+        async with self.aiofile.async_open(self.target, "rb+") as file:
             for _ in range(times):
                 await file.write(data)
 
@@ -242,17 +244,26 @@ LIBRARIES: dict[str, type[ToThread]] = {
 }
 
 
-async def reads(library: ToThread, n: int, conc: int, size: int, cold: bool) -> None:
+def times(n: int) -> Callable[[], bool]:
+    """True so many times."""
+    left = iter(range(n))
+    return lambda: next(left, None) is not None
+
+
+def seconds(duration: float) -> Callable[[], bool]:
+    """True for so long."""
+    end = now() + int(duration * 1e9)
+    return lambda: now() < end
+
+
+async def reads(library: ToThread, more: Callable[[], bool], conc: int, size: int, cold: bool) -> None:
     blocks = os.fstat(library.fd).st_size // size
     order = random.Random(1)
     if cold:
         os.posix_fadvise(library.fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    left = n
 
     async def worker(number: int) -> None:
-        nonlocal left
-        while left > 0:
-            left -= 1
+        while more():
             await library.read(number, size, order.randrange(blocks) * size)
 
     await asyncio.gather(*(worker(i) for i in range(conc)))
@@ -268,6 +279,13 @@ async def smalls(library: ToThread, n: int, conc: int) -> None:
             await library.whole(f"{library.folder}/small/{left % SMALL_FILES}")
 
     await asyncio.gather(*(worker() for _ in range(conc)))
+
+
+async def overwrite(library: ToThread, passes: int) -> None:
+    """The same pages of the page cache again and again: new ones, and the disk, would be most of what is measured, and never alike."""
+    data = os.urandom(WRITE_BYTES)
+    for _ in range(passes):
+        await library.write(data, WRITES_OF_A_PASS)
 
 
 async def lateness_ns(work: Awaitable[None]) -> float:
@@ -297,17 +315,17 @@ async def measure_row(row: str, library: ToThread, scale: float) -> float:
         return max(64, int(n * scale))
 
     if row == "file-4k-x1":
-        return await timed(reads(library, count(20_000), 1, 4096, False), count(20_000))
+        return await timed(reads(library, times(count(20_000)), 1, 4096, False), count(20_000))
     if row == "file-4k-x32":
-        return await timed(reads(library, count(20_000), 32, 4096, False), count(20_000))
+        return await timed(reads(library, times(count(20_000)), 32, 4096, False), count(20_000))
     if row == "file-64k-x32":
-        return await timed(reads(library, count(10_000), 32, 65536, False), count(10_000))
+        return await timed(reads(library, times(count(10_000)), 32, 65536, False), count(10_000))
     if row == "file-cold-x256":
-        return await timed(reads(library, count(5_000), 256, 4096, True), count(5_000))
+        return await timed(reads(library, times(count(5_000)), 256, 4096, True), count(5_000))
     if row == "file-late-x32":
-        return await lateness_ns(reads(library, count(30_000), 32, 4096, False))
+        return await lateness_ns(reads(library, seconds(LATE_SECONDS * scale), 32, 4096, False))
     if row == "file-late-x256":
-        return await lateness_ns(reads(library, count(30_000), 256, 4096, False))
+        return await lateness_ns(reads(library, seconds(LATE_SECONDS * scale), 256, 4096, False))
     if row == "file-small":
         return await timed(smalls(library, count(3_000), 32), count(3_000))
     if row == "file-many":
@@ -316,8 +334,8 @@ async def measure_row(row: str, library: ToThread, scale: float) -> float:
     if row == "file-lines":
         return await per_line(library, count(library.lines_max))
     if row == "file-write":
-        times = max(4, int(1024 * scale))
-        return await timed(library.write(os.urandom(WRITE_BYTES), times), times)
+        passes = max(1, int(16 * scale))
+        return await timed(overwrite(library, passes), passes * WRITES_OF_A_PASS)
     raise LookupError(row)
 
 
@@ -357,6 +375,10 @@ def measure(factory: str, name: str, folder: Path, row: str, scale: float) -> di
                 with library.big.open("rb", 0) as big:
                     while big.read(1 << 24):
                         pass
+            if row == "file-write":
+                with library.target.open("wb") as target:
+                    for _ in range(WRITES_OF_A_PASS):
+                        target.write(bytes(WRITE_BYTES))
             gc.collect()
             return {"ns": await measure_row(row, library, scale), "waited": 0.0}
         finally:

@@ -94,7 +94,6 @@ BINARY = st.builds(
     ),
     steps=steps_of(bytes),
 )
-# Not iso2022_jp: its decoder crashes CPython 3.11 when it is set to some of the states that tell() gives.
 ENCODINGS = [
     "utf-8",
     "utf-8",
@@ -306,3 +305,20 @@ def test_several_files_at_once(run: Callable[..., Any], tmp_path: Path) -> None:
             assert (folder / "builtin").read_bytes() == (folder / "plait").read_bytes()
 
     check()
+
+
+def test_lines_asked_for_ahead_are_each_their_own(run: Callable[..., Any], tmp_path: Path) -> None:
+    """The iterator's answer serves again only when nobody has it any more."""
+
+    async def main() -> None:
+        path = tmp_path / "file"
+        path.write_text("".join(f"{i}\n" for i in range(10)))
+        for mode, expected in (("r", ["0\n", "1\n", "2\n"]), ("rb", [b"0\n", b"1\n", b"2\n"])):
+            async with plait.open(path, mode) as file:
+                lines = aiter(file)
+                assert expected[0] == await anext(lines)
+                ahead = [anext(lines), anext(lines)]
+                assert expected[1:] == [await each for each in ahead]
+                assert len(expected[0]) * 7 == len(await file.read())
+
+    run(main())

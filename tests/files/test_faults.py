@@ -332,6 +332,64 @@ def test_others_run_beside_a_long_read(run, tmp_path: Path) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("size", [4096, 65536])
+def test_a_turn_copies_no_more_than_its_share(run, loop: Loop, tmp_path: Path, size: int) -> None:
+    """Of reads that could all be done at once, those beyond wait for the next turn or are copied elsewhere; each gets what it asked for."""
+
+    async def main() -> None:
+        path = tmp_path / "file"
+        path.write_bytes(os.urandom(64 * size))
+        whole = path.read_bytes()
+        fd = os.open(path, os.O_RDONLY)
+        at_once = loop._files.at_once
+        shares = []
+        reads = [loop.pread(fd, size, at * size) for at in range(64) for _ in range(3)]
+        while not all(read.done() for read in reads):
+            shares.append(loop._files.at_once - at_once)
+            at_once = loop._files.at_once
+            await asyncio.sleep(0)
+        assert [whole[at * size : at * size + size] for at in range(64) for _ in range(3)] == [
+            r.result() for r in reads
+        ]
+        assert max(shares) <= min(32, 512 * 1024 // size)
+        os.close(fd)
+
+    run(main())
+
+
+def test_reads_that_wait_for_their_turn_can_be_cancelled(run, loop: Loop, tmp_path: Path) -> None:
+    """They are dropped unread, and those behind them go on."""
+
+    async def main() -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"data")
+        fd = os.open(path, os.O_RDONLY)
+        reads = [loop.pread(fd, 4, 0) for _ in range(200)]
+        for read in reads[50:150]:
+            read.cancel()
+        assert [b"data"] * 100 == await asyncio.gather(*reads[:50], *reads[150:])
+        assert 0 == len(loop._files.later)
+        os.close(fd)
+
+    run(main())
+
+
+def test_a_loop_closes_with_reads_that_wait_for_their_turn(loop: Loop, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    fd = os.open(path, os.O_RDONLY)
+
+    async def main() -> None:
+        for _ in range(200):
+            loop.pread(fd, 4, 0)
+        assert loop._files.later
+
+    loop.run_until_complete(main())
+    loop.close()
+    assert not loop._files.later
+    os.close(fd)
+
+
 def test_a_reader_of_a_closed_file_is_told(run) -> None:
     """close() does not wait for data that may never come."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -29,7 +29,7 @@ class FileMethods(Generic[AnyStr]):
     def write(self, data: Any, /) -> Awaitable[int]:
         raise NotImplementedError
 
-    def __aiter__(self) -> Self:
+    def __aiter__(self) -> AsyncIterator[AnyStr]:
         raise NotImplementedError
 
     def __anext__(self) -> Awaitable[AnyStr]:

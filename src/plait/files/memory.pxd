@@ -1,4 +1,5 @@
 cimport cython
+from plait.core.done cimport Done
 
 cdef enum Wants:
     EITHER
@@ -11,6 +12,12 @@ cdef class Turns:
     cdef bint taken                     # somebody has the file to himself
     cdef object waiters                 # deque of futures of those who come next, or None
     cdef bint may_begin(self, Wants wants) noexcept
+    cdef object line_now(self)          # the next line, if it is in memory; else None
+
+@cython.final
+cdef class Lines:
+    cdef Turns file
+    cdef Done answer
 
 @cython.freelist(16)
 @cython.final

@@ -9,6 +9,7 @@ from collections import deque
 
 import cython
 from cython.cimports.libc.string import memchr, memcpy, memmove
+from cython.cimports.plait.core.cpython import plait_is_shared
 from cython.cimports.plait.core.done import done
 from cython.cimports.plait.files.strings import (
     PyByteArray_AS_STRING,
@@ -62,6 +63,38 @@ class Turns:
     def may_begin(self, wants):
         """Whether a turn can be had at once, with nothing to be done before."""
         return not self._busy and not self.taken
+
+    def line_now(self):
+        return None
+
+    def __aiter__(self):
+        self._check_open()
+        lines: Lines = Lines.__new__(Lines)
+        lines.file = self
+        return lines
+
+    def __anext__(self):
+        line = self.line_now()
+        return self._next_line() if line is None else done(line)
+
+
+class Lines:
+    """What `async for` over a file goes through. A class of its own, as the file's is one of Python, where each step costs a lookup."""
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        line = self.file.line_now()
+        if line is None:
+            return self.file._next_line()
+        # The answer before is awaited by now, as a rule, and nobody's any more: it serves again.
+        if self.answer is None or plait_is_shared(cython.cast(cython.p_void, self.answer)):
+            self.answer = done(line)
+        else:
+            self.answer.value = line
+            self.answer.used = False
+        return self.answer
 
 
 class Turn:
@@ -220,16 +253,12 @@ class BinaryMemory(Turns):
                 return done(self.cut(length))
         return self._readline(size)
 
-    def __aiter__(self):
-        self._check_open()
-        return self
-
-    def __anext__(self):
+    def line_now(self):
         if not self._busy and self._reads:
             length: cython.Py_ssize_t = self.line_end(-1)
             if length > 0:
-                return done(self.cut(length))
-        return self._next_line()
+                return self.cut(length)
+        return None
 
     def write(self, data, /):
         """Write all of it, into the buffer first; the number of bytes. What an error or a cancel leaves in the buffer is written later."""
@@ -361,17 +390,13 @@ class TextMemory:
                 return done(self.cut(length))
         return self._readline(size)
 
-    def __aiter__(self):
-        self._check_open()
-        return self
-
-    def __anext__(self):
+    def line_now(self):
         if not self._busy and not self.binary._busy:
             length: cython.Py_ssize_t = self.line_end(-1)
             if length > 0:
                 self._telling = False
-                return done(self.cut(length))
-        return self._next_line()
+                return self.cut(length)
+        return None
 
     def write(self, text, /):
         """Write all of it, into the buffer first; the number of characters."""

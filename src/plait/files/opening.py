@@ -174,17 +174,23 @@ def check_mode(mode: str) -> int:
 
 async def open_raw(loop: Loop, file: Any, mode: str, flags: int, closefd: bool, opener: Opener | None) -> RawFile:
     given = isinstance(file, int)
+    at_once = False
     if given:
         fd = file
     elif opener is not None:
         fd = await call_opener(loop, opener, file, flags)
     else:
-        fd = await open_path(loop, file, flags)
+        fd = loop._files.open_cached(file, flags) if flags & ~os.O_CLOEXEC == os.O_RDONLY else -1
+        at_once = fd >= 0
+        if not at_once:
+            fd = await open_path(loop, file, flags)
     try:
         status, size = look_at(fd)
         if stat.S_ISDIR(status):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), file)
-        return RawFile(loop, fd, file, mode, status, closefd=closefd, fresh_bytes=-1 if given else size)
+        raw = RawFile(loop, fd, file, mode, status, closefd=closefd, fresh_bytes=-1 if given else size)
+        raw._nothing_to_tell = at_once and stat.S_ISREG(status)
+        return raw
     except BaseException:
         if not given:
             await loop.close_fd(fd)

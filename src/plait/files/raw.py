@@ -11,7 +11,7 @@ import asyncio
 import os
 import stat
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,7 @@ class RawFile(RawMemory, FileMethods[bytes]):
     """An unbuffered binary file. Each read and write is one call of the kernel, which may do less than it was asked for."""
 
     _fd = -1
+    _nothing_to_tell = False  # a file that was opened on the spot to be read is closed on the spot
 
     def __init__(
         self, loop: Loop, fd: int, name: Any, mode: str, status: int, *, closefd: bool, fresh_bytes: int = -1
@@ -277,7 +278,8 @@ class RawFile(RawMemory, FileMethods[bytes]):
             self._fd = -1
             return
         fd, self._fd = self._fd, -1
-        await self._calls.close_fd(fd)
+        if not (self._nothing_to_tell and self._calls.close_read(fd)):
+            await self._calls.close_fd(fd)
 
     def _close_now(self, closed: asyncio.Future[None]) -> None:
         fd, self._fd = self._fd, -1
@@ -328,13 +330,6 @@ class RawFile(RawMemory, FileMethods[bytes]):
     async def readline(self, size: int | None = -1, /) -> bytes:
         async with Turn(self, READING, reads=True):
             return await self._readline(size_of(size))
-
-    def __aiter__(self) -> RawFile:
-        self._check_open()
-        return self
-
-    def __anext__(self) -> Awaitable[bytes]:
-        return self._next_line()
 
     async def write(self, data: Any, /) -> int:
         """One write; the number of bytes, which may be fewer than given."""

@@ -22,9 +22,6 @@ cdef extern from "<sys/stat.h>" nogil:
     int stat_file "stat"(const char* path, file_status* status)
     int fstat_file "fstat"(int fd, file_status* status)
 
-cdef extern from "whole.h" nogil:
-    int plait_open_cached(const char* path, unsigned int flags)
-
 cdef struct Found:
     char* data                          # owned; NULL when it was not read
     Py_ssize_t size                     # of what was read; or -errno, or LATER

@@ -21,6 +21,7 @@ from cython.cimports.plait.system.requests import (
     S_IFMT,
     S_IFREG,
     plait_look_at,
+    plait_open_cached,
     plait_read_cached,
     statx_result,
 )
@@ -210,8 +211,8 @@ def read_cached(files: Files, path):
     operation.fd = plait_open_cached(operation.name, FLAGS)
     if operation.fd < 0:
         return None
-    audit("open", path, None, FLAGS)
     try:
+        audit("open", path, None, FLAGS)
         if operation.begin_reading():
             return operation.take()
     except OSError:

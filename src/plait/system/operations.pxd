@@ -22,6 +22,8 @@ cdef class ReadOperation(FileOperation):
     cdef PyObject* data                         # a bytes object that nobody else knows; owned
     cdef Py_ssize_t size, done
     cdef long long offset
+    cdef bint aside                             # for a kernel thread: the loop has copied enough in this turn
+    cdef bint try_now(self) except -1
     cdef OperationFuture go_on(self)
     cdef int ask(self) except -1
     cdef bytes take(self)

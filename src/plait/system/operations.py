@@ -57,6 +57,7 @@ from cython.cimports.plait.system.requests import (
     iovec,
     makedev,
     plait_look_at,
+    plait_open_cached,
     plait_request_path,
     statx_result,
 )
@@ -65,6 +66,8 @@ from cython.cimports.plait.system.requests import (
 PART_MAX = cython.declare(cython.Py_ssize_t, 0x7FFFF000)
 # What is larger is copied by a kernel thread instead of by the one that submits, which is the loop's.
 COPIED_BY_LOOP_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
+# What is larger does not wait for a turn that has room for it, but is copied by a kernel thread meanwhile, too.
+PUT_OFF_MAX = cython.declare(cython.Py_ssize_t, 16 * 1024)
 PARTS_MAX = cython.declare(cython.Py_ssize_t, 1024)  # IOV_MAX
 XATTR_SIZE_FIRST = cython.declare(cython.Py_ssize_t, 256)
 XATTR_SIZE_MAX = cython.declare(cython.Py_ssize_t, 64 * 1024)
@@ -89,6 +92,32 @@ class Files(Traffic):
         operation.request.entry.len = mode
         return self.start(operation)
 
+    def open_cached(self, path, flags: cython.int):
+        """Open for reading on the spot, if the kernel has the path in memory and it is this task's turn: the descriptor, else -1."""
+        if self.calls_left <= 0 or not self.loop.thread or self.closed:
+            return -1
+        name: bytes = encoded(path)
+        fd: cython.int = plait_open_cached(PyBytes_AS_STRING(name), flags | O_CLOEXEC)
+        if fd == -errno.EMFILE or fd == -errno.ENFILE:
+            raise OSError(-fd, strerror(-fd), path)  # not to be answered by opening what a worker needs
+        if fd < 0:
+            return -1  # openat() will tell
+        try:
+            audit("open", path, None, flags)
+        except BaseException:
+            close(fd)
+            raise
+        self.count_call(0)
+        self.at_once += 1
+        return fd
+
+    def close_read(self, fd: cython.int):
+        """Close what open_cached() opened: there is nothing to wait for. False if a worker still uses it."""
+        if self.lingering is not None and fd in self.lingering:
+            return False
+        close(fd)
+        return True
+
     def close_fd(self, fd: cython.int):
         operation: CloseOperation = CloseOperation.__new__(CloseOperation)
         operation.begin(self, IORING_OP_CLOSE, fd)
@@ -104,13 +133,12 @@ class Files(Traffic):
         operation.size = min(size, PART_MAX)
         operation.data = new_bytes(cython.NULL, operation.size)
         operation.offset = offset
-        data: cython.p_char = PyBytes_AS_STRING(cython.cast(object, operation.data))
-        found: cython.long = -errno.EAGAIN
         if operation.size <= COPIED_BY_LOOP_MAX:
-            found = self.try_cached(fd, data, operation.size, offset)
-        if found >= 0:
-            operation.done = found
-            if found == 0 or found == operation.size or offset < 0 or not goes_on(fd, offset + found):
+            if self.must_wait(operation.size):
+                if operation.size <= PUT_OFF_MAX or not self.later:
+                    return self.put_off(operation)
+                operation.aside = True
+            elif operation.try_now():
                 return self.done(operation.take())
         return operation.go_on()
 
@@ -329,6 +357,29 @@ class ReadOperation(FileOperation):
         self.data = cython.NULL
         return 0
 
+    def try_now(self):
+        """Whether it is done, from the page cache."""
+        data: cython.p_char = PyBytes_AS_STRING(cython.cast(object, self.data))
+        fd: cython.int = self.request.entry.fd
+        found: cython.long = self.files.try_cached(fd, data, self.size, self.offset)
+        if found < 0:
+            return False
+        self.done = found
+        return found == 0 or found == self.size or self.offset < 0 or not goes_on(fd, self.offset + found)
+
+    def have_turn(self):
+        """It was put off to a turn with room for it, which is this one."""
+        future = self.future
+        if self.try_now():
+            self.files.at_once += 1
+            value = self.take()
+            self.end(future)
+            future.finish(value)
+        else:
+            self.ask()
+            self.files.resume(self)
+        return 0
+
     def go_on(self):
         """Ask for what is not there yet, behind what is."""
         self.ask()
@@ -339,7 +390,7 @@ class ReadOperation(FileOperation):
         self.request.entry.addr = cython.cast(cython.size_t, data + self.done)
         self.request.entry.len = self.size - self.done
         self.request.entry.off = self.offset if self.offset < 0 else self.offset + self.done
-        if self.size - self.done > COPIED_BY_LOOP_MAX:
+        if self.aside or self.size - self.done > COPIED_BY_LOOP_MAX:
             self.request.entry.flags = IOSQE_ASYNC
         return 0
 

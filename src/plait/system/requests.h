@@ -22,6 +22,8 @@
 #define PLAIT_OP_FGETXATTR 43
 #define PLAIT_OP_GETXATTR 44
 #define PLAIT_OP_FTRUNCATE 55 /* 6.9 */
+#define PLAIT_SYS_OPENAT2 437 /* 5.6 */
+#define PLAIT_RESOLVE_CACHED 0x20 /* 5.12 */
 #define PLAIT_OP_CALL 255     /* ours: a Python function, which only a worker can call */
 
 struct plait_request {
@@ -37,18 +39,37 @@ static inline void plait_request_path(struct plait_request *request, const char 
     ((uint64_t *)&request->entry)[6] = (uint64_t)(uintptr_t)path;
 }
 
+/* O_NONBLOCK was for the opening only, unless the flags have it. */
+static inline int plait_blocking_again(int fd, int flags)
+{
+    int status = fd < 0 || flags & O_NONBLOCK ? -1 : fcntl(fd, F_GETFL);
+    if (status >= 0)
+        fcntl(fd, F_SETFL, status & ~O_NONBLOCK);
+    return fd;
+}
+
 /* As the ring opens: a FIFO does not wait for its other end (for writing it answers ENXIO), so that none holds a worker. */
 static inline int plait_open(int folder, const char *path, int flags, mode_t mode)
 {
-    int fd = openat(folder, path, flags | O_NONBLOCK, mode), status;
+    int fd = openat(folder, path, flags | O_NONBLOCK, mode);
     if (fd < 0 && errno == EWOULDBLOCK) /* a lease, which its holder must give up */
         return openat(folder, path, flags, mode);
-    if (fd >= 0 && !(flags & O_NONBLOCK)) {
-        status = fcntl(fd, F_GETFL);
-        if (status >= 0)
-            fcntl(fd, F_SETFL, status & ~O_NONBLOCK);
-    }
-    return fd;
+    return plait_blocking_again(fd, flags);
+}
+
+struct plait_open_how {
+    uint64_t flags;
+    uint64_t mode;
+    uint64_t resolve;
+};
+
+/* Open for reading what the kernel has in memory, as io_uring tries it: without waiting for a disk. A descriptor or -errno: EAGAIN if it is
+   not cached, and whatever kernels and sandboxes say that have no openat2(2). */
+static inline int plait_open_cached(const char *path, int flags)
+{
+    struct plait_open_how how = {(uint64_t)(flags | O_NONBLOCK), 0, PLAIT_RESOLVE_CACHED};
+    long fd = syscall(PLAIT_SYS_OPENAT2, AT_FDCWD, path, &how, sizeof how);
+    return fd < 0 ? -errno : plait_blocking_again((int)fd, flags);
 }
 
 static inline long plait_perform_once(const struct io_uring_sqe *e)

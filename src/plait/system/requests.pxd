@@ -77,6 +77,7 @@ cdef extern from "requests.h" nogil:
     void plait_request_path(plait_request* request, const char* path)
     int plait_perform(const io_uring_sqe* entry)
     long plait_read_cached(int fd, void* buffer, size_t size, long long offset)
+    int plait_open_cached(const char* path, int flags)
     int plait_look_at(int fd, statx_result* found)
     void plait_block_signals()
 

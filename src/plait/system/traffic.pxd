@@ -24,7 +24,14 @@ cdef class Traffic(Runnable):
     cdef dict lingering                         # by descriptor: None for each abandoned operation that a worker has, then closes
     cdef Py_ssize_t calls_left, bytes_left      # what may still be read from the page cache in this turn without a submission
     cdef unsigned int misses, pause             # reads in a row that were not cached; how many are not tried now
+    cdef readonly object later                  # deque: reads for which this turn has no room
+    cdef bint must_wait(self, Py_ssize_t size) noexcept
+    cdef int count_call(self, Py_ssize_t size) except -1
+    cdef int come_again(self) except -1
+    cdef OperationFuture put_off(self, FileOperation operation)
+    cdef int resume(self, FileOperation operation) except -1
     cdef OperationFuture start(self, FileOperation operation)
+    cdef OperationFuture future_of(self, FileOperation operation)
     cdef OperationFuture close_later(self, CloseOperation operation, int fd)
     cdef int linger(self, int fd) except -1
     cdef int lingered(self, int fd) except -1
@@ -47,6 +54,7 @@ cdef class FileOperation(Job):
     cdef int again(self) except -1
     cdef int end(self, OperationFuture future) except -1
     cdef int fail(self, object error) except -1
+    cdef int have_turn(self) except -1
 
 cdef class CloseOperation(FileOperation):
     pass

@@ -21,7 +21,7 @@ from cython.cimports.plait.system.requests import plait_read_cached
 # So many operations are with the kernel and the workers at a time; those beyond wait for their turn, in order.
 IN_FLIGHT_MAX = cython.declare(cython.uint, 1024)
 # What a turn may read from the page cache on the spot: for so long do the others wait.
-CACHED_CALLS_MAX = cython.declare(cython.Py_ssize_t, 64)
+CACHED_CALLS_MAX = cython.declare(cython.Py_ssize_t, 32)
 CACHED_BYTES_MAX = cython.declare(cython.Py_ssize_t, 512 * 1024)
 # Reads for which the page cache is not asked after one that was not there; doubled from 1 each time.
 PAUSE_MAX = cython.declare(cython.uint, 64)
@@ -35,6 +35,7 @@ class Traffic(Runnable):
     def __cinit__(self, loop: Scheduler):
         self.loop = loop
         self.waiting = deque()
+        self.later = deque()
         self.left = []
         self.calls_left = CACHED_CALLS_MAX
         self.bytes_left = CACHED_BYTES_MAX
@@ -88,6 +89,8 @@ class Traffic(Runnable):
             self.pool.close()
         for closes in (self.lingering or {}).values():
             self.waiting.extend(filter(None, closes))
+        self.waiting.extend(self.later)
+        self.later.clear()
         while self.waiting:
             operation = self.waiting.popleft()
             operation.place = NOWHERE
@@ -102,13 +105,50 @@ class Traffic(Runnable):
         self.pool = None
         self.in_flight = 0
         self.waiting.clear()
+        self.later.clear()
         self.lingering = None
 
     def run(self):
-        """At the end of a turn that read from the page cache on the spot."""
+        """At the end of a turn that read from the page cache on the spot, or in one that goes on with those put off."""
+        operation: FileOperation
+        self.queued = True  # what is read below counts for the next turn
         self.calls_left = CACHED_CALLS_MAX
         self.bytes_left = CACHED_BYTES_MAX
+        while self.later and self.calls_left > 0 and self.bytes_left > 0:
+            operation = self.later.popleft()
+            operation.place = NOWHERE
+            if operation.future is None:
+                operation.release()
+                continue
+            try:
+                operation.have_turn()
+            except BaseException as error:
+                operation.fail(error)
+        self.queued = False
+        if self.calls_left < CACHED_CALLS_MAX:
+            self.come_again()
         return 0
+
+    def come_again(self):
+        """In the next turn, behind those who are ready by now."""
+        if not self.queued:
+            self.queued = True
+            self.loop.push(self)
+        return 0
+
+    def must_wait(self, size):
+        """Whether this turn has no room for a read from the page cache, which is tried as a rule."""
+        if self.pause > 0 or not self.loop.thread or self.closed:
+            return False
+        return self.calls_left <= 0 or self.bytes_left < size or bool(self.later)
+
+    def put_off(self, operation):
+        """Read when a turn has room for it: those before it come first."""
+        self.loop.check_thread()
+        operation.place = WAITING
+        self.later.append(operation)
+        self.come_again()
+        return self.future_of(operation)
 
     def start(self, operation):
         """Have it carried out; the future of its result."""
@@ -117,16 +157,26 @@ class Traffic(Runnable):
         if self.closed:
             operation.release()
             raise RuntimeError("Event loop is closed")
+        future: OperationFuture = self.future_of(operation)
+        self.resume(operation)
+        return future
+
+    def future_of(self, operation):
         future: OperationFuture = OperationFuture.__new__(OperationFuture)
-        future.setup(loop)
+        future.setup(self.loop)
         future.operation = operation
         operation.future = future
+        return future
+
+    def resume(self, operation):
+        """Hand it on, or have it wait for its turn."""
+        loop = self.loop
         if self.in_flight >= IN_FLIGHT_MAX or self.waiting or loop.engine is None or not loop.engine.is_open:
             operation.place = WAITING
             self.waiting.append(operation)
         else:
             self.launch(operation)
-        return future
+        return 0
 
     def launch(self, operation):
         engine: Engine = self.loop.engine
@@ -185,21 +235,22 @@ class Traffic(Runnable):
             self.pause = self.misses
             return result
         self.misses = 0
+        self.count_call(result)
+        return result
+
+    def count_call(self, size):
+        """One more was done on the spot."""
         self.calls_left -= 1
-        self.bytes_left -= result
+        self.bytes_left -= size
         if not self.queued:
             self.loop.defer(self)
-        return result
+        return 0
 
     def close_later(self, operation, fd):
         """A worker has an abandoned operation on it, which must not meet another file under the number."""
-        future: OperationFuture = OperationFuture.__new__(OperationFuture)
-        future.setup(self.loop)
-        future.operation = operation
-        operation.future = future
         operation.place = WAITING
         self.lingering[fd].append(operation)
-        return future
+        return self.future_of(operation)
 
     def linger(self, fd):
         """An operation that nobody waits for any more is still with a worker."""
@@ -248,6 +299,10 @@ class FileOperation(Job):
 
     def release(self):
         """Give back the memory that was lent to the kernel; called when it has done with it, and from __dealloc__ at the latest."""
+        return 0
+
+    def have_turn(self):
+        """Of those that can be put off."""
         return 0
 
     def complete(self, result, flags):
