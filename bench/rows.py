@@ -80,6 +80,8 @@ ROWS: tuple[Row, ...] = (
     _tcp(1, 100, style="streams", default=False),
     _tcp(100, 10, style="streams", default=False),
     _tcp(1, 100, style="sock", default=False),
+    _tcp(100, 10, style="sock", default=False),
+    _tcp(1, 1, default=False),
     _task("sleep0-x1", "sleep(0), 1 task"),
     _task("sleep0-x100", "sleep(0), 100 tasks", 2.0),
     _task("sleep0-x10000", "sleep(0), 10,000 tasks"),
