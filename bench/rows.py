@@ -115,6 +115,7 @@ def _late(readers: int, most: float) -> Row:
 
 
 ROWS: tuple[Row, ...] = (
+    _tcp(1, 1, 1.0),
     _tcp(1, 10, 1.33),
     _tcp(1, 100, 1.34, aim_epoll=1.10, recorded=0.03),
     _tcp(1, 1000, 1.28),
