@@ -4,7 +4,7 @@ from plait.engine.record cimport plait_record
 cdef class Runnable:
     cdef unsigned char queued                 # stands in the ready ring or among the deferred
     cdef unsigned char unknown                # to the garbage collector: only the loop holds it, see Handle.setup()
-    cdef unsigned char shares                 # its context is the loop's `master` or was: for each run it is lent a copy
+    cdef unsigned char shares                 # its context is the loop's `master` or was: it is lent a copy, so many times yet
     cdef unsigned int actor                   # the number under which the recorder has it; 0 for none
     cdef int run(self) except -1
     cdef unsigned int identify(self, plait_record* record) except? 0

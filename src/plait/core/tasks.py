@@ -57,6 +57,8 @@ from plait.standard import iscoroutine, task_get_stack, task_print_stack, task_r
 
 # From 3.13 uncancel() down to zero takes back a cancellation that was not yet delivered (gh-117407).
 UNCANCEL_TAKES_BACK = cython.declare(cython.bint, sys.version_info >= (3, 13))
+# A task that runs more often has a context of its own, which costs less than to be lent one each time.
+LENT_MAX = cython.declare(cython.uchar, 16)
 THROW = cython.declare(str, "throw")
 names_given = cython.declare(cython.longlong, 0)
 # Told of every task of ours that fails while nobody waits for it; None: nobody wants to know.
@@ -94,7 +96,8 @@ class Task(Future):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
         if context is None:
             context = loop.snapshot()
-            self.shares = context is loop.master
+            if context is loop.master:
+                self.shares = LENT_MAX
         elif type(context) is not Context:  # asyncio checks since 2026 (gh-157301); before, entering it failed
             raise TypeError(f"a contextvars.Context was expected, got {type(context).__name__}")
         self._log_destroy_pending = True
@@ -250,6 +253,7 @@ class Task(Future):
             return self.run_in_own()
         loop = self._loop
         master = self.context
+        left: cython.uchar = self.shares - 1
         lent = loop.spare
         if lent is not None and plait_are_equal(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master)):
             loop.spare = None
@@ -263,13 +267,14 @@ class Task(Future):
         finally:
             PyContext_Exit(lent)
             if (
-                loop.spare is None
+                left
+                and loop.spare is None
                 and self.context is lent
                 and plait_is_as_lent(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master))
             ):
                 loop.spare = lent
                 self.context = master
-                self.shares = True
+                self.shares = left
         return 0
 
     def run_in_own(self):
