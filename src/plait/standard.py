@@ -118,7 +118,7 @@ def show_live_tasks(loop: Any) -> None:
 
 
 # Functions of asyncio that its own code calls by these names, in every sleep, wait_for, gather and ensure_future. Ours do the same, for any
-# loop. __sleep0 is what sleep(0) awaits: a generator with a bare yield, which costs two more entries of the interpreter and memory of its own.
+# loop. __sleep0 is what sleep(0) awaits: a generator with a bare yield, two more entries of the interpreter and memory of its own.
 # isfuture raises and forgets an AttributeError for each coroutine that it is asked about. The two with an underscore are callbacks.
 def replace_functions(pause: Any, isfuture: Any, set_result_unless_cancelled: Any, release_waiter: Any) -> None:
     """Have asyncio call these, where it has such functions."""

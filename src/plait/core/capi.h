@@ -12,6 +12,22 @@ static inline long long plait_now_ns(void) {
     return (long long)now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+/* PyThread_get_thread_ident(): pthread_self(), which is the thread's register where the compiler can read it. */
+static inline unsigned long plait_thread_ident(void) {
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 11
+    return (unsigned long)__builtin_thread_pointer();
+#else
+    return PyThread_get_thread_ident();
+#endif
+}
+
+/* Have a task's or handle's memory loaded; the address need not be one. */
+static inline void plait_prefetch(void *object) {
+    __builtin_prefetch((char *)object);
+    __builtin_prefetch((char *)object + 64);
+    __builtin_prefetch((char *)object + 128);
+}
+
 /* Whether somebody else than the one reference that is looked at holds it. A pointer, for Cython may take a reference to an argument. */
 static inline int plait_is_shared(void *object) {
     return Py_REFCNT((PyObject *)object) > 1;

@@ -16,12 +16,15 @@ cdef extern from "Python.h":
     bint PyCoro_CheckExact(object o) noexcept
     bint PyGen_CheckExact(object o) noexcept
     object PyContext_CopyCurrent()
+    object PyContext_Copy(object context)
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
     ctypedef PySendResult (*sendfunc)(PyObject* iterator, PyObject* argument, PyObject** result) noexcept
 
 cdef extern from "capi.h":
     long long plait_now_ns() noexcept nogil
+    unsigned long plait_thread_ident() noexcept nogil
+    void plait_prefetch(void* object) noexcept
     bint plait_is_shared(void* object) noexcept
     bint plait_call(object context, object callback, tuple args) noexcept
     object plait_fetch_exception() noexcept
@@ -31,6 +34,13 @@ cdef extern from "capi.h":
     ctypedef PyObject* (*unaryfunc)(PyObject*) noexcept
     int plait_set_await(PyTypeObject* type, unaryfunc await_, sendfunc send, unaryfunc next) except -1
     PyObject* plait_stop_iteration(PyObject* result) noexcept
+
+cdef extern from "contexts.h":
+    int plait_contexts_init() except -1
+    void* plait_vars(void* context) noexcept
+    bint plait_is_current(void* context) noexcept
+    bint plait_are_equal(void* context, void* shared) noexcept
+    bint plait_is_as_lent(void* lent, void* master) noexcept
 
 cdef extern from "reuse.h":
     ctypedef void (*destructor)(PyObject*) noexcept

@@ -89,6 +89,10 @@ static inline int plait_leave_task(PyObject *loop) {
 
 /* The current task or None. New reference. */
 static inline PyObject *plait_current_task(PyObject *loop) {
+    if (plait_running_offset != 0) {
+        PyObject **words = plait_running_words();
+        if (words[0] == loop) return Py_NewRef(words[1] != NULL ? words[1] : Py_None);
+    }
     return PyObject_CallOneArg(plait_get_function, loop);
 }
 

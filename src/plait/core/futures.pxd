@@ -11,6 +11,7 @@ cdef class Future(Runnable):
     cdef State state
     cdef public bint _asyncio_future_blocking
     cdef bint log_traceback
+    cdef bint waiter_shares                  # its context is the loop's `master` or was
     cdef bint waiter_is_task                 # the first waiter is a Task of ours: woken without a handle
     cdef object waiter, waiter_context       # the first callback, kept in place: nearly every future has one
     cdef list more                           # further ones, as (callback, context); context None marks a Task of ours
@@ -28,7 +29,7 @@ cdef class Future(Runnable):
     cdef int finish_failed(self, object exception) except -1
     cdef bint finish_cancelled(self, object message) except -1
     cdef int schedule_callbacks(self) except -1
-    cdef int schedule(self, object callback, object context) except -1
+    cdef int schedule(self, object callback, object context, bint shares) except -1
     cdef int add_task_waiter(self, Runnable task) except -1
     cdef object make_cancelled_error(self)
     cdef int report_unretrieved(self) except -1

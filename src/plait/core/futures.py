@@ -17,6 +17,7 @@ from cython.cimports.plait.core.cpython import (
     PYGEN_ERROR,
     PYGEN_NEXT,
     PYGEN_RETURN,
+    PyContext_Copy,
     PyContext_CopyCurrent,
     PyObjectPointer,
     PySendResult,
@@ -96,6 +97,9 @@ class Future:
     def _callbacks(self):
         found = []
         if self.waiter is not None:
+            if self.waiter_shares:
+                self.waiter_context = PyContext_Copy(self.waiter_context)
+                self.waiter_shares = False
             found.append((self.waiter._wakeup if self.waiter_is_task else self.waiter, self.waiter_context))
         for callback, context in self.more or ():
             found.append((callback._wakeup if context is None else callback, context))
@@ -240,14 +244,18 @@ class Future:
     def add_done_callback(self, fn, /, *, context=None):
         """Call fn(future) in `context` (default: a copy of the current one) once it is done, by the loop, soon."""
         self.check_ready()
-        if context is None:
-            context = PyContext_CopyCurrent()
         if self.state != State.PENDING:
-            self.schedule(fn, context)
+            self.schedule(fn, context, False)
         elif self.waiter is None and self.more is None:
+            self.waiter_shares = False
+            if context is None:
+                context = self._loop.snapshot()
+                self.waiter_shares = context is self._loop.master
             self.waiter = fn
             self.waiter_context = context
         else:
+            if context is None:
+                context = PyContext_CopyCurrent()
             if self.more is None:
                 self.more = []
             self.more.append((fn, context))
@@ -289,7 +297,7 @@ class Future:
             else:
                 context = self.waiter_context
                 self.waiter_context = None
-                self.schedule(waiter, context)
+                self.schedule(waiter, context, self.waiter_shares)
         if self.more is not None:
             more: list = self.more
             self.more = None
@@ -297,14 +305,16 @@ class Future:
                 if context is None:
                     self._loop.push(cython.cast(Runnable, callback))
                 else:
-                    self.schedule(callback, context)
+                    self.schedule(callback, context, False)
         return 0
 
-    def schedule(self, callback, context):
+    def schedule(self, callback, context, shares):
         if self._loop._closed:
             raise RuntimeError("Event loop is closed")
         handle: Handle = Handle.__new__(Handle)
         handle.setup(self._loop, callback, (self,), context)
+        if shares:
+            handle.shares = True
         if self._loop._debug:
             handle.trace()
         return self._loop.push(handle)

@@ -3,7 +3,8 @@ from plait.engine.record cimport plait_record
 
 cdef class Handle(Runnable):
     cdef readonly Scheduler _loop
-    cdef readonly object _callback, _context, _source_traceback
+    cdef object context
+    cdef readonly object _callback, _source_traceback
     cdef readonly tuple _args
     cdef str _repr
     cdef readonly bint _cancelled
@@ -12,6 +13,8 @@ cdef class Handle(Runnable):
     cdef int trace(self) except -1
     cdef unsigned int identify(self, plait_record* record) except? 0
     cdef int outcome(self, plait_record* record) except -1
+    cdef int call_failed(self) except -1
+    cdef object own_context(self)
     cdef int failed(self, object exc) except -1
     cdef int give_up(self) except -1
 

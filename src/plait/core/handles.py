@@ -10,9 +10,11 @@ from cython.cimports.cpython.object import PyTypeObject
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.plait.core.cpython import (
-    PyContext_CopyCurrent,
+    PyContext_Copy,
+    plait_are_equal,
     plait_call,
     plait_fetch_exception,
+    plait_is_as_lent,
     plait_reuse,
 )
 from cython.cimports.plait.core.ready import Runnable
@@ -33,7 +35,10 @@ class Handle:
         self._loop = loop
         self._callback = callback
         self._args = args
-        self._context = PyContext_CopyCurrent() if context is None else context
+        if context is None:
+            context = loop.snapshot()
+            self.shares = context is loop.master
+        self.context = context
         # In the ring or the heap it is alive whatever the collector finds, and most are never held by anybody else: then a hundred
         # thousand that wait cost a collection nothing.
         self.unknown = True
@@ -49,13 +54,37 @@ class Handle:
             return 0
         callback = self._callback
         args: tuple = self._args
-        if not plait_call(self._context, callback, args):
-            # Outside the context, for from 3.12 on the exception handler is called in it, and it cannot be entered twice.
-            failure = plait_fetch_exception()
-            if isinstance(failure, (SystemExit, KeyboardInterrupt)):
-                raise failure
-            self.failed(failure)
+        if not self.shares:
+            if not plait_call(self.context, callback, args):
+                return self.call_failed()
+            return 0
+        loop = self._loop
+        master = self.context
+        lent = loop.spare
+        if lent is not None and plait_are_equal(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master)):
+            loop.spare = None
+        else:
+            lent = loop.lend(master)
+        self.context = lent
+        self.shares = False
+        if not plait_call(lent, callback, args):
+            return self.call_failed()  # whoever asks for its context later finds the one in which it failed
+        if (
+            loop.spare is None
+            and self.context is lent
+            and plait_is_as_lent(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master))
+        ):
+            loop.spare = lent
+            self.context = master
+            self.shares = True
         return 0
+
+    def call_failed(self):
+        # Outside the context, for from 3.12 on the exception handler is called in it, and it cannot be entered twice.
+        failure = plait_fetch_exception()
+        if isinstance(failure, (SystemExit, KeyboardInterrupt)):
+            raise failure
+        return self.failed(failure)
 
     def _run(self):
         self.run()
@@ -104,8 +133,19 @@ class Handle:
     def cancelled(self):
         return self._cancelled
 
+    @property
+    def _context(self):
+        return self.own_context()
+
     def get_context(self):
-        return self._context
+        return self.own_context()
+
+    def own_context(self):
+        """The context for all to know: from now on it is not shared."""
+        if self.shares:
+            self.context = PyContext_Copy(self.context)
+            self.shares = False
+        return self.context
 
     def _repr_info(self):
         info = ["TimerHandle" if isinstance(self, AsyncioTimerHandle) else "Handle"]

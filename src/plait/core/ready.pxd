@@ -4,6 +4,7 @@ from plait.engine.record cimport plait_record
 cdef class Runnable:
     cdef unsigned char queued                 # stands in the ready ring or among the deferred
     cdef unsigned char unknown                # to the garbage collector: only the loop holds it, see Handle.setup()
+    cdef unsigned char shares                 # its context is the loop's `master` or was: it is lent a copy, so many times yet
     cdef unsigned int actor                   # the number under which the recorder has it; 0 for none
     cdef int run(self) except -1
     cdef unsigned int identify(self, plait_record* record) except? 0
@@ -21,6 +22,13 @@ cdef class Scheduler:
     cdef unsigned long thread                 # of the thread the loop runs in; 0 while it does not run
     cdef unsigned char* receive_buffer        # one hot buffer for all receives of this loop, RECEIVE_SIZE bytes
     cdef size_t receive_size
+    # Contexts (contexts.h): one for all that are made while the current one is the same, and a copy of it to run them in.
+    cdef object master, spare, base
+    cdef void* last_vars
+    cdef object snapshot(self)
+    cdef object lend(self, object master)
+    cdef int forget_contexts(self) except -1
+    cdef bint is_base(self, object shared) except -1
     cdef plait_record* record                 # what runs and what is pushed is written there; NULL while nobody records
     cdef readonly object recorder             # whose record that is
     cdef int push(self, Runnable runnable) except -1

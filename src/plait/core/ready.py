@@ -8,15 +8,23 @@ import cython
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.plait.core.cpython import (
+    PyContext_Copy,
+    PyContext_CopyCurrent,
     PyObject_GC_IsTracked,
     PyObject_GC_Track,
-    PyThread_get_thread_ident,
+    plait_are_equal,
+    plait_contexts_init,
+    plait_is_current,
     plait_is_shared,
+    plait_thread_ident,
+    plait_vars,
 )
 from cython.cimports.plait.engine.record import PLAIT_BY_THREAD, PLAIT_RETURNED, plait_pushed, plait_record_ready
 
 RECEIVE_SIZE = cython.declare(cython.size_t, 256 * 1024)
 INITIAL_SLOTS = cython.declare(cython.uint, 256)
+
+plait_contexts_init()
 
 
 class Runnable:
@@ -62,7 +70,7 @@ class Scheduler:
 
     def push(self, runnable):
         """Append for the next turn. Raises RuntimeError in a thread that is not the loop's."""
-        if self.thread != 0 and self.thread != PyThread_get_thread_ident():
+        if self.thread != 0 and self.thread != plait_thread_ident():
             self.wrong_thread()
         if self.count > self.mask:
             self.grow()
@@ -80,7 +88,7 @@ class Scheduler:
             self.grow()
         if self.record != cython.NULL:
             plait_record_ready(self.record, (self.head + self.count) & self.mask, runnable.actor)
-            if self.thread != PyThread_get_thread_ident():
+            if self.thread != plait_thread_ident():
                 self.record.pushed[(self.head + self.count) & self.mask].kind = PLAIT_BY_THREAD
         Py_INCREF(runnable)  # owned by the ring, as in push()
         self.ring[(self.head + self.count) & self.mask] = cython.cast(cython.p_void, runnable)
@@ -125,6 +133,39 @@ class Scheduler:
                     self.deferred = batch[done:] + self.deferred
         return 0
 
+    # Contexts. Nearly all callbacks and tasks of a program are made in equal contexts and change nothing in theirs: they share one, the
+    # master, and each run is lent the same copy of it. Who changes it, or lets it be known, keeps it.
+
+    def snapshot(self):
+        """A copy of the current context; whoever gets the `master` sets `shares` and never enters it."""
+        if self.master is not None and plait_is_current(cython.cast(cython.p_void, self.master)):
+            return self.master
+        context = PyContext_CopyCurrent()
+        found: cython.p_void = plait_vars(cython.cast(cython.p_void, context))
+        if found != cython.NULL and found == self.last_vars:  # the second of its kind; most that differ are only one
+            self.master = context
+        self.last_vars = found
+        return context
+
+    def lend(self, master):
+        """A context to run in that is equal to this one, where the spare is not."""
+        if master is self.master:
+            self.spare = None  # it is a copy of another one, which was the master before
+        return PyContext_Copy(master)
+
+    def forget_contexts(self):
+        """Before a sleep: what a context holds shall not live on for nobody. That in which the loop was started does anyway."""
+        if self.master is not None and not self.is_base(self.master):
+            self.master = None
+        if self.spare is not None and not self.is_base(self.spare):
+            self.spare = None
+        return 0
+
+    def is_base(self, shared):
+        return self.base is not None and plait_are_equal(
+            cython.cast(cython.p_void, self.base), cython.cast(cython.p_void, shared)
+        )
+
     def grow(self):
         """Double the array and lay the entries out from its start."""
         slots: cython.uint = self.mask + 1
@@ -159,7 +200,7 @@ class Scheduler:
 
     def check_thread(self):
         """Raise RuntimeError unless this is the loop's thread, or the loop does not run."""
-        if self.thread != 0 and self.thread != PyThread_get_thread_ident():
+        if self.thread != 0 and self.thread != plait_thread_ident():
             self.wrong_thread()
         return 0
 

@@ -13,11 +13,11 @@ from cython.cimports.plait.core.cpython import (
     PyCoro_CheckExact,
     PyObjectPointer,
     PySendResult,
-    PyThread_get_thread_ident,
     plait_is_shared,
     plait_now_ns,
     plait_reuse,
     plait_set_await,
+    plait_thread_ident,
 )
 from cython.cimports.plait.core.current import plait_current_init, plait_current_task
 from cython.cimports.plait.core.done import done
@@ -183,7 +183,7 @@ class Timeout:
 
     def is_usual(self, when):
         """Whether the loop that ran where it was made runs here, and the time is one of loop.time()."""
-        return (when is None or type(when) is float) and self.loop.thread == PyThread_get_thread_ident()
+        return (when is None or type(when) is float) and self.loop.thread == plait_thread_ident()
 
     def begin(self):
         """Enter it, if it is for the first time, and by a Task of ours."""

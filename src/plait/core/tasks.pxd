@@ -1,9 +1,12 @@
+cimport cython
+
 from plait.core.futures cimport Future
 from plait.core.ready cimport Runnable, Scheduler
 from plait.engine.record cimport plait_record
 
 cdef class Task(Future):
-    cdef readonly object _coro, _context
+    cdef readonly object _coro
+    cdef object context
     cdef readonly object _fut_waiter
     cdef object name                         # a str, or the int of "Task-N" until somebody asks
     cdef public bint _log_destroy_pending
@@ -13,19 +16,32 @@ cdef class Task(Future):
     cdef object pending_error                # to be thrown at the next slice
     cdef void* previous                      # borrowed neighbours in that list
     cdef void* next
+    @cython.final
     cdef int start(self, Scheduler loop, object coro, object name, object context, bint eagerly) except -1
+    @cython.final
+    cdef object own_context(self)
+    @cython.final
+    cdef int run_in_own(self) except -1
+    @cython.final
     cdef int slice(self, object error) except -1
+    @cython.final
     cdef int suspended(self, object yielded) except -1
+    @cython.final
     cdef int suspended_on_foreign(self, object future) except -1
+    @cython.final
     cdef int returned(self, object value) except -1
+    @cython.final
     cdef int raised(self, object error) except -1
+    @cython.final
     cdef int complain(self, str text) except -1
     cdef int begin_eagerly(self) except -1
     cdef int first_slice_inside(self) except -1
     cdef int introduce(self, plait_record* record, unsigned long long created_ns) except -1
     cdef unsigned int identify(self, plait_record* record) except? 0
     cdef int outcome(self, plait_record* record) except -1
+    @cython.final
     cdef void link(self) noexcept
+    @cython.final
     cdef void unlink(self) noexcept
 
 cdef list live_tasks(Scheduler loop)

@@ -16,15 +16,17 @@ from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.plait.core.cpython import (
     PYGEN_ERROR,
     PYGEN_NEXT,
-    PyContext_CopyCurrent,
+    PyContext_Copy,
     PyContext_Enter,
     PyContext_Exit,
     PyCoro_CheckExact,
     PyGen_CheckExact,
     PyIter_Send,
     PySendResult,
+    plait_are_equal,
     plait_drop,
     plait_fetch_exception,
+    plait_is_as_lent,
     plait_reuse,
     plait_set_traceback,
     plait_throw,
@@ -55,6 +57,8 @@ from plait.standard import iscoroutine, task_get_stack, task_print_stack, task_r
 
 # From 3.13 uncancel() down to zero takes back a cancellation that was not yet delivered (gh-117407).
 UNCANCEL_TAKES_BACK = cython.declare(cython.bint, sys.version_info >= (3, 13))
+# A task that runs more often has a context of its own, which costs less than to be lent one each time.
+LENT_MAX = cython.declare(cython.uchar, 16)
 THROW = cython.declare(str, "throw")
 names_given = cython.declare(cython.longlong, 0)
 # Told of every task of ours that fails while nobody waits for it; None: nobody wants to know.
@@ -91,7 +95,9 @@ class Task(Future):
         if not PyCoro_CheckExact(coro) and not iscoroutine(coro):
             raise TypeError(f"a coroutine was expected, got {coro!r}")
         if context is None:
-            context = PyContext_CopyCurrent()
+            context = loop.snapshot()
+            if context is loop.master:
+                self.shares = LENT_MAX
         elif type(context) is not Context:  # asyncio checks since 2026 (gh-157301); before, entering it failed
             raise TypeError(f"a contextvars.Context was expected, got {type(context).__name__}")
         self._log_destroy_pending = True
@@ -101,7 +107,7 @@ class Task(Future):
         else:
             self.name = str(name)
         self._coro = coro
-        self._context = context
+        self.context = context
         if eagerly and loop.thread != 0:
             return self.begin_eagerly()
         loop.push(self)
@@ -131,8 +137,19 @@ class Task(Future):
     def get_coro(self):
         return self._coro
 
+    @property
+    def _context(self):
+        return self.own_context()
+
     def get_context(self):
-        return self._context
+        return self.own_context()
+
+    def own_context(self):
+        """The context for all to know: from now on it is not shared."""
+        if self.shares:
+            self.context = PyContext_Copy(self.context)
+            self.shares = False
+        return self.context
 
     def get_name(self):
         if not isinstance(self.name, str):
@@ -232,7 +249,36 @@ class Task(Future):
     # The slice.
 
     def run(self):
-        context = self._context
+        if not self.shares:
+            return self.run_in_own()
+        loop = self._loop
+        master = self.context
+        left: cython.uchar = self.shares - 1
+        lent = loop.spare
+        if lent is not None and plait_are_equal(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master)):
+            loop.spare = None
+        else:
+            lent = loop.lend(master)
+        self.context = lent
+        self.shares = False
+        PyContext_Enter(lent)
+        try:
+            self.slice(None)
+        finally:
+            PyContext_Exit(lent)
+            if (
+                left
+                and loop.spare is None
+                and self.context is lent
+                and plait_is_as_lent(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master))
+            ):
+                loop.spare = lent
+                self.context = master
+                self.shares = left
+        return 0
+
+    def run_in_own(self):
+        context = self.context
         PyContext_Enter(context)
         try:
             self.slice(None)
@@ -324,7 +370,7 @@ class Task(Future):
         if not future._asyncio_future_blocking:
             return self.complain(f"yield was used instead of yield from in task {self!r} with {future!r}")
         future._asyncio_future_blocking = False
-        future.add_done_callback(self._wakeup, context=self._context)
+        future.add_done_callback(self._wakeup, context=self.own_context())
         self._fut_waiter = future
         if self._loop.record != cython.NULL:
             recorder_of(self._loop.record).awaits_foreign(self._coro, future)
@@ -367,14 +413,15 @@ class Task(Future):
         was_ours: cython.bint = loop.task_is_current
         previous = plait_current_task(loop)
         self.link()
-        PyContext_Enter(self._context)
+        context = self.own_context()
+        PyContext_Enter(context)
         try:
             if loop.record == cython.NULL:
                 self.slice(None)
             else:
                 self.first_slice_inside()
         finally:
-            PyContext_Exit(self._context)
+            PyContext_Exit(context)
             if previous is None:
                 plait_leave_task(loop)
             else:

@@ -16,7 +16,13 @@ from time import monotonic
 
 import cython
 from cython.cimports.libc.math import ceil
-from cython.cimports.plait.core.cpython import PyErr_CheckSignals, PyThread_get_thread_ident, plait_now_ns
+from cython.cimports.plait.core.cpython import (
+    PyContext_CopyCurrent,
+    PyErr_CheckSignals,
+    PyThread_get_thread_ident,
+    plait_now_ns,
+    plait_prefetch,
+)
 from cython.cimports.plait.core.current import plait_current_init, plait_leave_task
 from cython.cimports.plait.core.futures import Future
 from cython.cimports.plait.core.handles import Handle, ThreadSafeHandle, TimerHandle, TimerHeap
@@ -111,6 +117,7 @@ class Core:
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             set_running_loop(self)
             run_begins(self)
+            self.base = PyContext_CopyCurrent()
             while True:
                 self.turn()
                 if self._stopping:
@@ -118,6 +125,8 @@ class Core:
         finally:
             self.leave_task()
             run_ends(self)
+            self.base = None
+            self.forget_contexts()
             self._stopping = False
             self.thread = 0
             self._thread_id = None
@@ -186,6 +195,8 @@ class Core:
 
     def wait(self, timeout_ns):
         self.leave_task()
+        if timeout_ns != 0:
+            self.forget_contexts()
         if self.record != cython.NULL:
             self.record.woke_ns = self.record.boundary_ns  # unless it sleeps
             self.record.loop_due = True
@@ -208,6 +219,8 @@ class Core:
             try:
                 while count:
                     count -= 1
+                    # What comes next but one is on its way into the processor's cache while this one runs.
+                    plait_prefetch(self.ring[(self.head + 2) & self.mask])
                     runnable = self.pop()
                     if type(runnable) is not Task:
                         self.leave_task()
@@ -273,7 +286,10 @@ class Core:
 
     def handle(self, callback, args, context):
         handle: Handle = Handle.__new__(Handle)
-        return self.prepare(handle, callback, args, context)
+        if self._closed or self._debug:
+            return self.prepare(handle, callback, args, context)
+        handle.setup(self, callback, args, context)
+        return handle
 
     def prepare(self, handle, callback, args, context):
         self.check_closed()
