@@ -15,6 +15,7 @@ cdef class Recorder:
     cdef readonly object mapping           # an mmap: head, chunks, codes, events
     cdef Py_buffer view
     cdef readonly str thread
+    cdef readonly dict meta
     cdef public object on_event            # called with "slow", "error" or "timeout" when that happens
     cdef list held, codes                  # functions and classes by number, and what is told of them
     cdef size_t keys_used                  # in the table by which they are found
@@ -23,7 +24,8 @@ cdef class Recorder:
     cdef dict descriptors                  # fd -> (inode, actor)
     cdef size_t codes_start, events_start
     cdef size_t caller
-    cdef int write_head(self, size_t codes_room, dict meta) except -1
+    cdef int write_head(self, size_t codes_room) except -1
+    cdef int write_meta(self) except -1
     cdef int tell_wall_clock(self) except -1
     cdef int begin_clock(self) except -1
     cdef int grow_codes(self) except -1
@@ -43,6 +45,7 @@ cdef class Recorder:
     cdef unsigned int descriptor_actor(self, int fd) except 0
     cdef int awaits(self) except -1
     cdef int awaits_foreign(self, object coroutine, object future) except -1
+    cdef int cancel_asked(self, unsigned int actor, object message) except -1
     cdef int task_ended(self, unsigned int actor, object error) except -1
     cdef int begin_inside(self, Interrupted* interrupted) except -1
     cdef int end_inside(self, Interrupted* interrupted) except -1

@@ -50,6 +50,7 @@ from cython.cimports.plait.engine.record import (
     PLAIT_AWAITS_OPERATION,
     PLAIT_AWAITS_TASK,
     PLAIT_BY_SLICE,
+    PLAIT_CANCEL,
     PLAIT_CANCELLED,
     PLAIT_ERROR,
     PLAIT_MARK,
@@ -169,7 +170,8 @@ class Recorder:
         record.signal_fd = record.again = -1
         record.owner = cython.cast(cython.p_void, self)
         record.next_actor = 1
-        self.write_head(codes_room, {} if meta is None else meta)
+        self.meta = {} if meta is None else meta
+        self.write_head(codes_room)
         record.codes_mask = 1023
         record.codes = cython.cast(cython.pointer(plait_code), calloc(1024, cython.sizeof(plait_code)))
         if record.codes == cython.NULL:
@@ -187,20 +189,24 @@ class Recorder:
         free(self.record.pushed)
         free(self.record.codes)
 
-    def write_head(self, codes_room, meta):
-        record: cython.pointer(plait_record) = cython.address(self.record)
-        live: cython.pointer(plait_live) = record.live
+    def write_meta(self):
         import json
 
-        text: bytes = json.dumps(meta).encode()[:META_ROOM]
+        text: bytes = json.dumps(self.meta).encode()[:META_ROOM]
         start: cython.p_char = cython.cast(cython.p_char, self.view.buf)
         memcpy(start + self.codes_start - META_ROOM, cython.cast(cython.p_char, text), len(text))
+        self.record.live.meta_size = len(text)
+        return 0
+
+    def write_head(self, codes_room):
+        record: cython.pointer(plait_record) = cython.address(self.record)
+        live: cython.pointer(plait_live) = record.live
+        self.write_meta()
         live.version = VERSION
         live.event_size = EVENT_SIZE
         live.chunk_events = record.chunk_events
         live.chunk_count = record.chunk_count
         live.head_size = self.codes_start - META_ROOM
-        live.meta_size = len(text)
         live.codes_room = codes_room
         live.pid = os.getpid()
         self.tell_wall_clock()
@@ -269,6 +275,9 @@ class Recorder:
         loop.record = record
         if loop.engine is not None:
             loop.engine.record = record
+            if "engine" not in self.meta:
+                self.meta["engine"] = loop.engine.name
+                self.write_meta()
         return self
 
     def begin_clock(self):
@@ -560,13 +569,27 @@ class Recorder:
         text = "\t".join((side, address_text(peer), address_text(local), tls))
         return self.introduce(previous, KIND_PROTOCOL, code, fd, text)
 
+    def cancel_asked(self, actor, message):
+        """Keep who asked a task to cancel, and why, in one line."""
+        record: cython.pointer(plait_record) = cython.address(self.record)
+        text: bytes = (
+            b"" if message is None else words_of(message).replace("\n", " ").encode("utf-8", "replace")[:TEXT_MAX]
+        )
+        plait_record_keep_together(record, 1 + (len(text) + TEXT_PART - 1) // TEXT_PART)
+        event: cython.pointer(plait_event) = record.next
+        memset(event, 0, EVENT_SIZE)
+        event.start_ns = plait_record_now(record)
+        event.actor = actor
+        event.waker = record.pusher
+        event.type = PLAIT_CANCEL
+        event.flags = record.pusher_kind
+        plait_record_wrote(record)
+        return self.write_text(text)
+
     def task_ended(self, actor, error):
         """Keep an exception that ended a task, in one line."""
         record: cython.pointer(plait_record) = cython.address(self.record)
-        try:
-            words = str(error)
-        except Exception:
-            words = ""
+        words = words_of(error)
         kind = type(error).__qualname__
         text: bytes = (f"{kind}: {words}" if words else kind).replace("\n", " ").encode("utf-8", "replace")[:TEXT_MAX]
         plait_record_keep_together(record, 1 + (len(text) + TEXT_PART - 1) // TEXT_PART)
@@ -810,6 +833,14 @@ def end(recorder):
         if other is recorder:
             del waiting[thread]
     recorder.detach()
+
+
+def words_of(value):
+    """str() of something that is a program's."""
+    try:
+        return str(value)
+    except Exception:
+        return ""
 
 
 @cython.cfunc

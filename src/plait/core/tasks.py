@@ -167,6 +167,8 @@ class Task(Future):
         if self.state != State.PENDING:
             return False
         self.cancels_requested += 1
+        if self._loop.record != cython.NULL:
+            self.tell_cancel(self._loop.record, msg)
         waiter = self._fut_waiter
         if waiter is not None and waiter.cancel(msg=msg):
             return (
@@ -194,6 +196,13 @@ class Task(Future):
             self.introduce(record)
         record.at = plait_coroutine_place(record, cython.cast(cython.p_void, self._coro))
         return self.actor
+
+    def tell_cancel(self, record, message):
+        if self.actor == PLAIT_NEW_ACTOR:
+            self.actor = 0  # it is known from here on, and not by what makes its first slice ready
+        if not plait_record_knows(record, self.actor):
+            self.introduce(record)
+        return recorder_of(record).cancel_asked(self.actor, message)
 
     @cython.nonecheck(False)
     def introduce(self, record):
