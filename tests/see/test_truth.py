@@ -435,3 +435,37 @@ def test_tasks_of_the_standard_library_are_seen_alike(loop: Any, record: Record,
     assert [(WaitKind.NONE, ""), (WaitKind.NONE, ""), (WaitKind.TIMER, "sleep")] == waits(recording, "child")
     actor = next(actor for actor in recording.actors if actor.name == "child")
     assert (ActorKind.TASK, Outcome.RETURNED) == (actor.kind, actor.outcome)
+
+
+def test_who_asked_a_task_to_cancel_and_why(record: Record) -> None:
+    async def waits_for_ever() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        task = named(waits_for_ever(), "victim")
+        await asyncio.sleep(0)
+        task.cancel("no longer\nneeded")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await waits_for_ever()
+
+    async def run() -> None:
+        await named(main(), "main")
+
+    recording = record(run())
+    asked = [(recording.actors[mark.actor].name, mark.text) for mark in recording.marks if mark.level == "cancel"]
+    assert [
+        ("victim", "asked to cancel by main: no longer needed"),
+        ("main", "asked to cancel by _on_timeout"),
+    ] == [
+        (name, text.replace("Timeout.", "")) for name, text in asked
+    ]  # plait's timeout, or that of the standard library
+
+
+def test_the_engine_is_told_also_where_the_loop_did_not_run_yet(loop: Any, record: Record) -> None:
+    async def nothing() -> None:
+        pass
+
+    assert loop.engine.name == record(nothing()).meta["engine"]

@@ -34,15 +34,42 @@ static inline unsigned plait_frame_place(const plait_record *record, void **fram
 }
 
 /* Borrowed; NULL where it is not known. It lives as long as the coroutine does. */
-static inline PyCodeObject *plait_coroutine_code(const plait_record *record, PyObject *coroutine) {
-    if (record->coroutine_frame <= 0 || !PyCoro_CheckExact(coroutine)) return NULL;
+static inline PyCodeObject *plait_coroutine_code(const plait_record *record, void *coroutine) {
+    if (record->coroutine_frame <= 0 || !PyCoro_CheckExact((PyObject *)coroutine)) return NULL;
     return plait_frame_code(record, (void **)((char *)coroutine + record->coroutine_frame));
 }
 
 /* Where a coroutine that is suspended, or has not begun, goes on. */
-static inline unsigned plait_coroutine_place(const plait_record *record, PyObject *coroutine) {
+static inline unsigned plait_coroutine_place(const plait_record *record, void *coroutine) {
     PyCodeObject *code = plait_coroutine_code(record, coroutine);
     return code == NULL ? 0 : plait_frame_place(record, (void **)((char *)coroutine + record->coroutine_frame), code);
+}
+
+/* Remember where the coroutine that runs waits, and for what. False where only Recorder.awaits() can tell. */
+static inline int plait_record_awaits(plait_record *record, unsigned awaited) {
+    record->awaited = (uint8_t)awaited;
+    if (record->frame_code < 0) return 1;
+    void **frame = plait_current_frame();
+    PyCodeObject *code = plait_frame_code(record, frame);
+    if (code == NULL) return 1;
+    const plait_code *known = plait_record_code(record, code);
+    if (known == NULL || known->passed_over) return 0;
+    record->site = (uint32_t)known->number << 16 | plait_frame_place(record, frame, code);
+    return 1;
+}
+
+/* What stands for a callback's function in the table of codes; borrowed. One that is not held for ever is not found there. */
+static inline void *plait_key_of_callback(PyObject *callback) {
+    if (PyMethod_Check(callback)) callback = PyMethod_GET_FUNCTION(callback);
+    if (PyFunction_Check(callback)) return PyFunction_GET_CODE(callback);
+    if (PyCFunction_CheckExact(callback)) return ((PyCFunctionObject *)callback)->m_ml;
+    return callback;
+}
+
+/* The actor of a callback's function; 0 where only Recorder.callback_actor() can tell. */
+static inline uint32_t plait_record_callback(const plait_record *record, PyObject *callback) {
+    const plait_code *code = plait_record_code(record, plait_key_of_callback(callback));
+    return code != NULL && code->actor != 0 && plait_record_knows(record, code->actor) ? code->actor : 0;
 }
 
 /* Called by a coroutine of a known code that was called by another: look where their frames have what is known. */

@@ -6,16 +6,15 @@ from plait.engine.record cimport plait_record
 cdef extern from "frames.h":
     ctypedef struct PyCodeObject:
         int co_flags
+    bint plait_record_awaits(plait_record* record, unsigned int awaited) noexcept
+    void* plait_key_of_callback(object callback) noexcept
+    unsigned int plait_record_callback(const plait_record* record, object callback) noexcept
     void** plait_current_frame() noexcept
     PyCodeObject* plait_frame_code(const plait_record* record, void** frame) noexcept
     unsigned int plait_frame_place(const plait_record* record, void** frame, PyCodeObject* code) noexcept
-    PyCodeObject* plait_coroutine_code(const plait_record* record, object coroutine) noexcept
-    unsigned int plait_coroutine_place(const plait_record* record, object coroutine) noexcept
+    PyCodeObject* plait_coroutine_code(const plait_record* record, void* coroutine) noexcept
+    unsigned int plait_coroutine_place(const plait_record* record, void* coroutine) noexcept
     bint plait_find_words(plait_record* record, object code, object coroutine, void** caller) noexcept
-
-cdef extern from "Python.h":
-    ctypedef struct PyCFunctionObject:
-        void* m_ml
 
 cdef extern from "sys/stat.h":
     ctypedef struct stat_result "struct stat":

@@ -27,9 +27,11 @@ from cython.cimports.plait.core.cpython import (
     plait_set_await,
     plait_stop_iteration,
 )
+from cython.cimports.plait.core.frames import plait_record_awaits
 from cython.cimports.plait.core.handles import Handle
 from cython.cimports.plait.core.recorder import recorder_of
 from cython.cimports.plait.engine.contract import Operation
+from cython.cimports.plait.engine.record import PLAIT_AWAITS_FUTURE, PLAIT_AWAITS_OPERATION, PLAIT_AWAITS_TASK
 
 from plait.standard import extract_stack, future_repr, replace_awaited_by
 
@@ -340,7 +342,7 @@ class Future:
             raise RuntimeError("await wasn't used with future")
         self._asyncio_future_blocking = True
         if self._loop.record != cython.NULL:
-            recorder_of(self._loop.record).awaits()
+            tell_await(self)
         return 0
 
 
@@ -471,6 +473,21 @@ def future_await(future: cython.pointer(PyObject)) -> cython.pointer(PyObject):
 
 
 @cython.cfunc
+@cython.inline
+@cython.exceptval(-1)
+def tell_await(future: Future) -> cython.int:
+    """Tell the record where a task is about to wait, and for what."""
+    awaited: cython.uint = PLAIT_AWAITS_TASK
+    if type(future) is Future:
+        awaited = PLAIT_AWAITS_FUTURE
+    elif type(future) is OperationFuture:
+        awaited = PLAIT_AWAITS_OPERATION
+    if plait_record_awaits(future._loop.record, awaited):
+        return 0
+    return recorder_of(future._loop.record).awaits()
+
+
+@cython.cfunc
 @cython.exceptval(check=False)
 def future_send(
     iterator: cython.pointer(PyObject), argument: cython.pointer(PyObject), result: cython.pointer(PyObjectPointer)
@@ -483,7 +500,7 @@ def future_send(
             result[0] = cython.NULL
             return PYGEN_ERROR
         future._asyncio_future_blocking = True
-        if future._loop.record != cython.NULL and recorder_of(future._loop.record).awaits() < 0:
+        if future._loop.record != cython.NULL and tell_await(future) < 0:
             result[0] = cython.NULL
             return PYGEN_ERROR
         Py_INCREF(future)  # the caller's reference to what is yielded

@@ -17,6 +17,7 @@ from cython.cimports.plait.core.cpython import (
     plait_is_as_lent,
     plait_reuse,
 )
+from cython.cimports.plait.core.frames import plait_record_callback
 from cython.cimports.plait.core.ready import Runnable
 from cython.cimports.plait.core.recorder import Recorder, recorder_of
 from cython.cimports.plait.engine.record import PLAIT_BY_TIMER, PLAIT_RAISED, PLAIT_RETURNED, plait_record_pushes
@@ -90,7 +91,9 @@ class Handle:
         self.run()
 
     def identify(self, record):
-        return 0 if self._cancelled else recorder_of(record).callback_actor(self._callback)
+        if self._cancelled:
+            return 0
+        return plait_record_callback(record, self._callback) or recorder_of(record).callback_actor(self._callback)
 
     def outcome(self, record):
         recorder: Recorder = recorder_of(record)

@@ -1,7 +1,7 @@
 from cpython.buffer cimport Py_buffer
 
 from plait.core.ready cimport Runnable, Scheduler
-from plait.engine.record cimport plait_event, plait_record
+from plait.engine.record cimport plait_code, plait_event, plait_record
 
 cdef struct Interrupted:               # a slice that was cut by one inside it
     unsigned int actor
@@ -15,33 +15,29 @@ cdef class Recorder:
     cdef readonly object mapping           # an mmap: head, chunks, codes, events
     cdef Py_buffer view
     cdef readonly str thread
+    cdef readonly dict meta
     cdef public object on_event            # called with "slow", "error" or "timeout" when that happens
-    # Functions and classes by number: addresses of what is kept in `held`, in an open hash table.
-    cdef void** keys
-    cdef unsigned int* numbers
-    cdef size_t key_mask
-    cdef list held, codes
-    cdef bytearray passed_over             # by number: whether a wait in this code is told of its caller
-    cdef unsigned int* callback_actors     # by number
-    cdef unsigned int callback_room
+    cdef list held, codes                  # functions and classes by number, and what is told of them
+    cdef size_t keys_used                  # in the table by which they are found
     cdef object foreign_tasks              # tasks of the standard library -> their actor
     cdef object subject                    # the task whose step the handle that runs is
     cdef dict descriptors                  # fd -> (inode, actor)
     cdef size_t codes_start, events_start
     cdef size_t caller
-    cdef int write_head(self, size_t codes_room, dict meta) except -1
+    cdef int write_head(self, size_t codes_room) except -1
+    cdef int write_meta(self) except -1
     cdef int tell_wall_clock(self) except -1
     cdef int begin_clock(self) except -1
-    cdef int grow_keys(self) except -1
+    cdef int grow_codes(self) except -1
     cdef unsigned int new_code_here(self, object code) except? 0
     cdef unsigned int number_of(self, void* key) noexcept
-    cdef int remember(self, void* key, unsigned int number) except -1
+    cdef int remember(self, void* key, unsigned int number, bint passed_over) except -1
     cdef unsigned int new_code(self, object key, object target, str module) except? 0
     cdef unsigned int code_of_coroutine(self, object coroutine) except? 0
-    cdef unsigned int code_of_callback(self, object callback) except? 0
+    cdef plait_code* code_of_callback(self, object callback) except? NULL
     cdef unsigned int code_of_class(self, object cls) except? 0
     cdef unsigned int introduce(self, unsigned int previous, unsigned int kind, unsigned int code, unsigned int number,
-                                unsigned long long created_ns, object text) except 0
+                                object text) except 0
     cdef int write_text(self, bytes text) except -1
     cdef unsigned int callback_actor(self, object callback) except? 0
     cdef unsigned int foreign_task_actor(self, object task) except 0
@@ -49,6 +45,7 @@ cdef class Recorder:
     cdef unsigned int descriptor_actor(self, int fd) except 0
     cdef int awaits(self) except -1
     cdef int awaits_foreign(self, object coroutine, object future) except -1
+    cdef int cancel_asked(self, unsigned int actor, object message) except -1
     cdef int task_ended(self, unsigned int actor, object error) except -1
     cdef int begin_inside(self, Interrupted* interrupted) except -1
     cdef int end_inside(self, Interrupted* interrupted) except -1

@@ -23,22 +23,23 @@ import weakref
 from asyncio import Task as AsyncioTask
 from asyncio import current_task
 from functools import partial
+from inspect import CORO_CREATED, getcoroutinestate
 
 import cython
 from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.method import PyMethod_Check, PyMethod_GET_FUNCTION, PyMethod_GET_SELF
 from cython.cimports.cpython.object import PyObject
-from cython.cimports.libc.stdlib import calloc, free, realloc
+from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.plait.core.cpython import PyThread_get_thread_ident
 from cython.cimports.plait.core.frames import (
-    PyCFunctionObject,
     fstat,
     plait_coroutine_code,
     plait_current_frame,
     plait_find_words,
     plait_frame_code,
     plait_frame_place,
+    plait_key_of_callback,
     stat_result,
 )
 from cython.cimports.plait.core.ready import Runnable, Scheduler
@@ -49,15 +50,19 @@ from cython.cimports.plait.engine.record import (
     PLAIT_AWAITS_OPERATION,
     PLAIT_AWAITS_TASK,
     PLAIT_BY_SLICE,
+    PLAIT_CANCEL,
     PLAIT_CANCELLED,
     PLAIT_ERROR,
     PLAIT_MARK,
+    PLAIT_NEW_ACTOR,
+    PLAIT_NOT_KNOWN,
     PLAIT_RAISED,
     PLAIT_RETURNED,
     PLAIT_TEXT,
     PLAIT_WAITS,
     plait_chunk,
     plait_clock_ns,
+    plait_code,
     plait_counter,
     plait_counter_is_invariant,
     plait_event,
@@ -66,12 +71,12 @@ from cython.cimports.plait.engine.record import (
     plait_record,
     plait_record_begin,
     plait_record_calibrate,
+    plait_record_code,
     plait_record_end,
     plait_record_introduce,
     plait_record_keep_together,
     plait_record_knows,
     plait_record_loop_until,
-    plait_record_next,
     plait_record_now,
     plait_record_turn_chunk,
     plait_record_wrote,
@@ -160,19 +165,19 @@ class Recorder:
         record.mask = events - 1
         record.chunk_events = chunk_events
         record.chunk_count = chunk_count
-        record.slow_ns = record.signal_at = NEVER_NS
+        self.slow_ns = None
+        record.signal_at = NEVER_NS
         record.signal_fd = record.again = -1
         record.owner = cython.cast(cython.p_void, self)
         record.next_actor = 1
-        self.write_head(codes_room, {} if meta is None else meta)
-        self.key_mask = 1023
-        self.keys = cython.cast(cython.pp_void, calloc(self.key_mask + 1, cython.sizeof(cython.p_void)))
-        self.numbers = cython.cast(cython.p_uint, calloc(self.key_mask + 1, cython.sizeof(cython.uint)))
-        if self.keys == cython.NULL or self.numbers == cython.NULL:
+        self.meta = {} if meta is None else meta
+        self.write_head(codes_room)
+        record.codes_mask = 1023
+        record.codes = cython.cast(cython.pointer(plait_code), calloc(1024, cython.sizeof(plait_code)))
+        if record.codes == cython.NULL:
             raise MemoryError
         self.held = [None]
         self.codes = [""]
-        self.passed_over = bytearray(1)
         self.foreign_tasks = weakref.WeakKeyDictionary()
         self.descriptors = {}
         self.find_frames()
@@ -182,24 +187,26 @@ class Recorder:
         if self.view.buf != cython.NULL:
             PyBuffer_Release(cython.address(self.view))
         free(self.record.pushed)
-        free(self.keys)
-        free(self.numbers)
-        free(self.callback_actors)
+        free(self.record.codes)
 
-    def write_head(self, codes_room, meta):
-        record: cython.pointer(plait_record) = cython.address(self.record)
-        live: cython.pointer(plait_live) = record.live
+    def write_meta(self):
         import json
 
-        text: bytes = json.dumps(meta).encode()[:META_ROOM]
+        text: bytes = json.dumps(self.meta).encode()[:META_ROOM]
         start: cython.p_char = cython.cast(cython.p_char, self.view.buf)
         memcpy(start + self.codes_start - META_ROOM, cython.cast(cython.p_char, text), len(text))
+        self.record.live.meta_size = len(text)
+        return 0
+
+    def write_head(self, codes_room):
+        record: cython.pointer(plait_record) = cython.address(self.record)
+        live: cython.pointer(plait_live) = record.live
+        self.write_meta()
         live.version = VERSION
         live.event_size = EVENT_SIZE
         live.chunk_events = record.chunk_events
         live.chunk_count = record.chunk_count
         live.head_size = self.codes_start - META_ROOM
-        live.meta_size = len(text)
         live.codes_room = codes_room
         live.pid = os.getpid()
         self.tell_wall_clock()
@@ -268,6 +275,9 @@ class Recorder:
         loop.record = record
         if loop.engine is not None:
             loop.engine.record = record
+            if "engine" not in self.meta:
+                self.meta["engine"] = loop.engine.name
+                self.write_meta()
         return self
 
     def begin_clock(self):
@@ -332,47 +342,43 @@ class Recorder:
 
     # Who is who.
 
+    def remember(self, key, number, passed_over):
+        """A place in the table for something new."""
+        record: cython.pointer(plait_record) = cython.address(self.record)
+        self.keys_used += 1
+        if 2 * self.keys_used > record.codes_mask:
+            self.grow_codes()
+        place: cython.ulonglong = (cython.cast(cython.size_t, key) >> 4) & record.codes_mask
+        while record.codes[place].key != cython.NULL:
+            place = (place + 1) & record.codes_mask
+        record.codes[place].key = key
+        record.codes[place].number = number
+        record.codes[place].passed_over = passed_over
+        return 0
+
+    def grow_codes(self):
+        record: cython.pointer(plait_record) = cython.address(self.record)
+        old, old_mask = record.codes, record.codes_mask
+        mask: cython.ulonglong = 2 * old_mask + 1
+        codes = cython.cast(cython.pointer(plait_code), calloc(mask + 1, cython.sizeof(plait_code)))
+        if codes == cython.NULL:
+            raise MemoryError
+        i: cython.ulonglong
+        place: cython.ulonglong
+        for i in range(old_mask + 1):
+            if old[i].key != cython.NULL:
+                place = (cython.cast(cython.size_t, old[i].key) >> 4) & mask
+                while codes[place].key != cython.NULL:
+                    place = (place + 1) & mask
+                codes[place] = old[i]
+        record.codes, record.codes_mask = codes, mask
+        free(old)
+        return 0
+
     def number_of(self, key):
         """Of a function or class, 0 when it is new."""
-        place: cython.size_t = (cython.cast(cython.size_t, key) >> 4) & self.key_mask
-        while self.keys[place] != cython.NULL:
-            if self.keys[place] == key:
-                return self.numbers[place]
-            place = (place + 1) & self.key_mask
-        return 0
-
-    def remember(self, key, number):
-        if 2 * len(self.held) > self.key_mask:
-            self.grow_keys()
-        place: cython.size_t = (cython.cast(cython.size_t, key) >> 4) & self.key_mask
-        while self.keys[place] != cython.NULL:
-            place = (place + 1) & self.key_mask
-        self.keys[place] = key
-        self.numbers[place] = number
-        return 0
-
-    def grow_keys(self):
-        old_keys, old_numbers, old_mask = self.keys, self.numbers, self.key_mask
-        size: cython.size_t = 2 * (old_mask + 1)
-        keys = cython.cast(cython.pp_void, calloc(size, cython.sizeof(cython.p_void)))
-        numbers = cython.cast(cython.p_uint, calloc(size, cython.sizeof(cython.uint)))
-        if keys == cython.NULL or numbers == cython.NULL:
-            free(keys)
-            free(numbers)
-            raise MemoryError
-        self.keys, self.numbers, self.key_mask = keys, numbers, size - 1
-        i: cython.size_t
-        place: cython.size_t
-        for i in range(old_mask + 1):
-            if old_keys[i] != cython.NULL:
-                place = (cython.cast(cython.size_t, old_keys[i]) >> 4) & self.key_mask
-                while keys[place] != cython.NULL:
-                    place = (place + 1) & self.key_mask
-                keys[place] = old_keys[i]
-                numbers[place] = old_numbers[i]
-        free(old_keys)
-        free(old_numbers)
-        return 0
+        code = plait_record_code(cython.address(self.record), key)
+        return 0 if code == cython.NULL else code.number
 
     def new_code(self, key, target, module):
         """Give a number to something new: `key` is held for ever (a code, a function in C, a class), `target` described."""
@@ -387,10 +393,9 @@ class Recorder:
         live: cython.pointer(plait_live) = self.record.live
         if live.codes_used + cython.cast(cython.size_t, len(line)) > live.codes_room:
             return 0
-        self.remember(cython.cast(cython.p_void, key), number)
+        self.remember(cython.cast(cython.p_void, key), number, is_passed_over(known))
         self.held.append(key)
         self.codes.append(text)
-        self.passed_over.append(is_passed_over(known))
         memcpy(
             cython.cast(cython.p_char, self.view.buf) + self.codes_start + live.codes_used,
             cython.cast(cython.p_char, line),
@@ -400,11 +405,10 @@ class Recorder:
         return number
 
     def code_of_coroutine(self, coroutine):
-        known = plait_coroutine_code(cython.address(self.record), coroutine)
+        known = plait_coroutine_code(cython.address(self.record), cython.cast(cython.p_void, coroutine))
         if known != cython.NULL:
             number: cython.uint = self.number_of(cython.cast(cython.p_void, known))
             if number != 0:
-                self.record.last_code, self.record.last_number = known, number
                 return number
         code = getattr(coroutine, "cr_code", None)
         if not isinstance(code, types.CodeType):
@@ -423,46 +427,45 @@ class Recorder:
         return number if number else self.new_code(cls, cls, str(getattr(cls, "__module__", "")))
 
     def code_of_callback(self, callback):
-        """Of the function behind a bound method or a partial."""
+        """Of the function behind a bound method or a partial; NULL when there are too many."""
+        record: cython.pointer(plait_record) = cython.address(self.record)
         depth: cython.int = 0
-        number: cython.uint = 0
-        method: cython.p_void = cython.NULL
-        while depth < 8:
+        while depth < 8 and type(callback) is partial:
             depth += 1
-            if PyMethod_Check(callback):
-                callback = cython.cast(object, PyMethod_GET_FUNCTION(callback))
-            elif type(callback) is partial:
-                callback = callback.func
-            else:
-                break
+            callback = callback.func
+        key: cython.p_void = plait_key_of_callback(callback)
+        code = plait_record_code(record, key)
+        if code != cython.NULL:
+            return code
+        if PyMethod_Check(callback):
+            callback = cython.cast(object, PyMethod_GET_FUNCTION(callback))
+        module = str(getattr(callback, "__module__", "") or "")
         if type(callback) is types.FunctionType:
-            key = callback.__code__
+            self.new_code(callback.__code__, callback, module)
         elif type(callback) is types.BuiltinFunctionType:
             # Of a bound one there is a new object each time, but one definition.
-            method = cython.cast(cython.pointer(PyCFunctionObject), cython.cast(cython.p_void, callback)).m_ml
-            number = self.number_of(method)
-            if number:
-                return number
             owner = callback.__self__
             bound: cython.bint = owner is not None and not isinstance(owner, types.ModuleType)
-            key = getattr(type(owner), callback.__name__, type(owner)) if bound else callback
+            held = getattr(type(owner), callback.__name__, type(owner)) if bound else callback
+            number: cython.uint = self.number_of(cython.cast(cython.p_void, held)) or self.new_code(
+                held, callback, module
+            )
+            if number:
+                self.remember(key, number, False)
         elif hasattr(callback, "__qualname__"):
-            key = callback
+            self.new_code(callback, callback, module)
         else:
-            return self.code_of_class(type(callback))
-        number = self.number_of(cython.cast(cython.p_void, key))
-        if number == 0:
-            number = self.new_code(key, callback, str(getattr(callback, "__module__", "") or ""))
-        if method != cython.NULL and number:
-            self.remember(method, number)
-        return number
+            cls = type(callback)
+            self.code_of_class(cls)
+            key = cython.cast(cython.p_void, cls)
+        return plait_record_code(record, key)
 
-    def introduce(self, previous, kind, code, number, created_ns, text):
+    def introduce(self, previous, kind, code, number, text):
         """Give an actor a number in this chunk."""
         record: cython.pointer(plait_record) = cython.address(self.record)
         name: bytes = b"" if text is None else text.encode("utf-8", "replace")[:TEXT_MAX]
         plait_record_keep_together(record, 1 + (len(name) + TEXT_PART - 1) // TEXT_PART)
-        actor: cython.uint = plait_record_introduce(record, previous, kind, code, number, created_ns)
+        actor: cython.uint = plait_record_introduce(record, previous, kind, code, number)
         if name:
             self.write_text(name)
         return actor
@@ -475,7 +478,7 @@ class Recorder:
         size: cython.Py_ssize_t
         while left > 0:
             size = min(left, TEXT_PART)
-            event: cython.pointer(plait_event) = plait_record_next(record)
+            event: cython.pointer(plait_event) = record.next
             memset(event, 0, EVENT_SIZE)
             memcpy(event, start, size)
             event.type = PLAIT_TEXT
@@ -500,20 +503,12 @@ class Recorder:
             self.subject = wrapped_task(callback)
         if self.subject is not None:
             return self.foreign_task_actor(self.subject)
-        number: cython.uint = self.code_of_callback(callback)
-        if number >= self.callback_room:
-            room: cython.uint = max(256, 2 * number)
-            actors = cython.cast(cython.p_uint, realloc(self.callback_actors, room * cython.sizeof(cython.uint)))
-            if actors == cython.NULL:
-                raise MemoryError
-            memset(actors + self.callback_room, 0, (room - self.callback_room) * cython.sizeof(cython.uint))
-            self.callback_actors, self.callback_room = actors, room
-        actor: cython.uint = self.callback_actors[number]
-        if actor == 0 or not plait_record_knows(record, actor):
-            actor = self.callback_actors[number] = self.introduce(
-                actor, KIND_CALLBACK, number, 0, record.boundary_ns, None
-            )
-        return actor
+        code = self.code_of_callback(callback)
+        if code == cython.NULL:
+            return self.introduce(0, KIND_CALLBACK, 0, 0, None)
+        if code.actor == 0 or not plait_record_knows(record, code.actor):
+            code.actor = self.introduce(code.actor, KIND_CALLBACK, code.number, 0, None)
+        return code.actor
 
     def foreign_task_actor(self, task):
         record: cython.pointer(plait_record) = cython.address(self.record)
@@ -521,7 +516,13 @@ class Recorder:
         if actor == 0 or not plait_record_knows(record, actor):
             coroutine = task.get_coro()
             code: cython.uint = 0 if coroutine is None else self.code_of_coroutine(coroutine)
-            actor = self.introduce(actor, KIND_TASK, code, 0, record.boundary_ns, str(task.get_name()))
+            if (
+                actor == 0
+                and isinstance(coroutine, types.CoroutineType)
+                and getcoroutinestate(coroutine) == CORO_CREATED
+            ):
+                actor = PLAIT_NEW_ACTOR
+            actor = self.introduce(actor, KIND_TASK, code, 0, str(task.get_name()))
             self.foreign_tasks[task] = actor
         return actor
 
@@ -555,7 +556,7 @@ class Recorder:
         if known is not None and known[0] == inode:
             actor = known[1]
         if actor == 0 or not plait_record_knows(record, actor):
-            actor = self.introduce(actor, KIND_DESCRIPTOR, 0, fd, record.boundary_ns, describe_descriptor(fd))
+            actor = self.introduce(actor, KIND_DESCRIPTOR, 0, fd, describe_descriptor(fd))
             self.descriptors[fd] = (inode, actor)
         return actor
 
@@ -566,19 +567,33 @@ class Recorder:
         side = "server" if serving else "client"
         tls = "tls" if application is not protocol else ""
         text = "\t".join((side, address_text(peer), address_text(local), tls))
-        return self.introduce(previous, KIND_PROTOCOL, code, fd, self.record.boundary_ns, text)
+        return self.introduce(previous, KIND_PROTOCOL, code, fd, text)
+
+    def cancel_asked(self, actor, message):
+        """Keep who asked a task to cancel, and why, in one line."""
+        record: cython.pointer(plait_record) = cython.address(self.record)
+        text: bytes = (
+            b"" if message is None else words_of(message).replace("\n", " ").encode("utf-8", "replace")[:TEXT_MAX]
+        )
+        plait_record_keep_together(record, 1 + (len(text) + TEXT_PART - 1) // TEXT_PART)
+        event: cython.pointer(plait_event) = record.next
+        memset(event, 0, EVENT_SIZE)
+        event.start_ns = plait_record_now(record)
+        event.actor = actor
+        event.waker = record.pusher
+        event.type = PLAIT_CANCEL
+        event.flags = record.pusher_kind
+        plait_record_wrote(record)
+        return self.write_text(text)
 
     def task_ended(self, actor, error):
         """Keep an exception that ended a task, in one line."""
         record: cython.pointer(plait_record) = cython.address(self.record)
-        try:
-            words = str(error)
-        except Exception:
-            words = ""
+        words = words_of(error)
         kind = type(error).__qualname__
         text: bytes = (f"{kind}: {words}" if words else kind).replace("\n", " ").encode("utf-8", "replace")[:TEXT_MAX]
         plait_record_keep_together(record, 1 + (len(text) + TEXT_PART - 1) // TEXT_PART)
-        event: cython.pointer(plait_event) = plait_record_next(record)
+        event: cython.pointer(plait_event) = record.next
         memset(event, 0, EVENT_SIZE)
         event.start_ns = record.boundary_ns
         event.actor = actor
@@ -598,17 +613,19 @@ class Recorder:
             return 0
         frame: cython.pp_void = plait_current_frame()
         innermost: cython.uint = 0
-        number: cython.uint
         depth: cython.int
         for depth in range(FRAMES_MAX):
             code = plait_frame_code(record, frame)
             if code == cython.NULL or (depth and not code.co_flags & IN_CHAIN):
                 break
-            number = self.number_of(cython.cast(cython.p_void, code))
-            if number == 0:
-                number = self.new_code_here(cython.cast(object, cython.cast(cython.pointer(PyObject), code)))
-            site: cython.uint = number << 16 | plait_frame_place(record, frame, code)
-            if not self.passed_over[number]:
+            known = plait_record_code(record, code)
+            if known == cython.NULL:
+                self.new_code_here(cython.cast(object, cython.cast(cython.pointer(PyObject), code)))
+                known = plait_record_code(record, code)
+                if known == cython.NULL:  # there are too many
+                    break
+            site: cython.uint = cython.cast(cython.uint, known.number) << 16 | plait_frame_place(record, frame, code)
+            if not known.passed_over:
                 record.site = site
                 return 0
             if depth == 0:
@@ -642,12 +659,14 @@ class Recorder:
             coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
         for frame in reversed(chain):
             code = frame.f_code
-            number: cython.uint = self.number_of(cython.cast(cython.p_void, code))
-            if number == 0:
-                number = self.new_code(code, code, str(frame.f_globals.get("__name__", "")))
+            if self.number_of(cython.cast(cython.p_void, code)) == 0:
+                self.new_code(code, code, str(frame.f_globals.get("__name__", "")))
+            known = plait_record_code(record, cython.cast(cython.p_void, code))
+            if known == cython.NULL:
+                break
             place: cython.int = frame.f_lasti // 2 + 1
-            site: cython.uint = number << 16 | (place if 0 < place < 0xFFFF else 0)
-            if not self.passed_over[number]:
+            site: cython.uint = cython.cast(cython.uint, known.number) << 16 | (place if 0 < place < 0xFFFF else 0)
+            if not known.passed_over:
                 record.site = site
                 return 0
             if innermost == 0:
@@ -691,7 +710,7 @@ class Recorder:
         record: cython.pointer(plait_record) = cython.address(self.record)
         words: bytes = f"{text}\x00{place}".encode("utf-8", "replace")[: 2 * TEXT_MAX]
         plait_record_keep_together(record, 1 + (len(words) + TEXT_PART - 1) // TEXT_PART)
-        event: cython.pointer(plait_event) = plait_record_next(record)
+        event: cython.pointer(plait_event) = record.next
         memset(event, 0, EVENT_SIZE)
         event.start_ns = at_ns or plait_record_now(record)
         event.actor = record.actor if record.running else 0
@@ -731,6 +750,7 @@ class Recorder:
     @slow_ns.setter
     def slow_ns(self, value):
         self.record.slow_ns = NEVER_NS if value is None else value
+        self.record.rare_ns = min(self.record.slow_ns, PLAIT_NOT_KNOWN)
 
     @property
     def wall(self):
@@ -813,6 +833,14 @@ def end(recorder):
         if other is recorder:
             del waiting[thread]
     recorder.detach()
+
+
+def words_of(value):
+    """str() of something that is a program's."""
+    try:
+        return str(value)
+    except Exception:
+        return ""
 
 
 @cython.cfunc

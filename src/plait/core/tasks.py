@@ -46,9 +46,12 @@ from cython.cimports.plait.engine.record import (
     PLAIT_AWAITS_OPERATION,
     PLAIT_AWAITS_TASK,
     PLAIT_CANCELLED,
+    PLAIT_NEW_ACTOR,
     PLAIT_RAISED,
     PLAIT_RETURNED,
     PLAIT_WAITS,
+    plait_code,
+    plait_record_code,
     plait_record_introduce,
     plait_record_knows,
 )
@@ -113,7 +116,7 @@ class Task(Future):
         loop.push(self)
         self.link()
         if loop.record != cython.NULL:
-            self.introduce(loop.record, loop.record.pushed_ns)
+            self.actor = PLAIT_NEW_ACTOR
         return 0
 
     def __del__(self):
@@ -158,8 +161,8 @@ class Task(Future):
 
     def set_name(self, value, /):
         self.name = str(value)
-        if self._loop.record != cython.NULL and self.linked:
-            self.introduce(self._loop.record, 0)
+        if self._loop.record != cython.NULL and self.linked and self.actor != PLAIT_NEW_ACTOR:
+            self.introduce(self._loop.record)
 
     def set_result(self, result, /):
         raise RuntimeError("Task does not support set_result operation")
@@ -181,6 +184,8 @@ class Task(Future):
         if self.state != State.PENDING:
             return False
         self.cancels_requested += 1
+        if self._loop.record != cython.NULL:
+            self.tell_cancel(self._loop.record, msg)
         waiter = self._fut_waiter
         if waiter is not None and waiter.cancel(msg=msg):
             return (
@@ -205,22 +210,32 @@ class Task(Future):
     @cython.nonecheck(False)
     def identify(self, record):
         if not plait_record_knows(record, self.actor):
-            self.introduce(record, 0)
-        record.at = plait_coroutine_place(record, self._coro)
+            self.introduce(record)
+        record.at = plait_coroutine_place(record, cython.cast(cython.p_void, self._coro))
         return self.actor
 
+    def tell_cancel(self, record, message):
+        if self.actor == PLAIT_NEW_ACTOR:
+            self.actor = 0  # it is known from here on, and not by what makes its first slice ready
+        if not plait_record_knows(record, self.actor):
+            self.introduce(record)
+        return recorder_of(record).cancel_asked(self.actor, message)
+
     @cython.nonecheck(False)
-    def introduce(self, record, created_ns):
+    def introduce(self, record):
         number: cython.uint = 0
-        code: cython.p_void = plait_coroutine_code(record, self._coro)
         if not isinstance(self.name, str):
             number = cython.cast(cython.uint, cython.cast(cython.ulonglong, self.name))
-            if code == record.last_code and code != cython.NULL:
-                self.actor = plait_record_introduce(record, self.actor, 0, record.last_number, number, created_ns)
+            code: cython.p_void = plait_coroutine_code(record, cython.cast(cython.p_void, self._coro))
+            known = cython.cast(cython.pointer(plait_code), cython.NULL)
+            if code != cython.NULL:
+                known = plait_record_code(record, code)
+            if known != cython.NULL:
+                self.actor = plait_record_introduce(record, self.actor, 0, known.number, number)
                 return 0
         recorder: Recorder = recorder_of(record)
         text = self.name if number == 0 else None
-        self.actor = recorder.introduce(self.actor, 0, recorder.code_of_coroutine(self._coro), number, created_ns, text)
+        self.actor = recorder.introduce(self.actor, 0, recorder.code_of_coroutine(self._coro), number, text)
         return 0
 
     @cython.nonecheck(False)
@@ -437,7 +452,7 @@ class Task(Future):
         recorder: Recorder = recorder_of(record)
         interrupted = cython.declare(Interrupted)
         recorder.begin_inside(cython.address(interrupted))
-        self.introduce(record, record.boundary_ns)
+        self.actor = PLAIT_NEW_ACTOR
         record.actor = self.identify(record)
         try:
             self.slice(None)

@@ -24,7 +24,8 @@ from cython.cimports.plait.core.cpython import (
     plait_prefetch,
 )
 from cython.cimports.plait.core.current import plait_current_init, plait_leave_task
-from cython.cimports.plait.core.futures import Future
+from cython.cimports.plait.core.frames import plait_coroutine_place
+from cython.cimports.plait.core.futures import Future, State
 from cython.cimports.plait.core.handles import Handle, ThreadSafeHandle, TimerHandle, TimerHeap
 from cython.cimports.plait.core.ready import Runnable
 from cython.cimports.plait.core.recorder import run_begins, run_ends
@@ -32,10 +33,14 @@ from cython.cimports.plait.core.tasks import Task, live_tasks
 from cython.cimports.plait.core.watches import Watch
 from cython.cimports.plait.engine.contract import Engine
 from cython.cimports.plait.engine.record import (
+    PLAIT_AGAIN,
     PLAIT_BY_SIGNAL,
+    PLAIT_RETURNED,
     plait_pushed,
+    plait_record,
     plait_record_begin,
     plait_record_end,
+    plait_record_knows,
     plait_record_pushes,
 )
 
@@ -47,6 +52,23 @@ NS_MAX = cython.declare(cython.longlong, 2**63 - 1)
 CANCEL_WAITS = cython.declare(cython.bint, ThreadSafeHandleFace is not None)
 logger = getLogger("asyncio")
 plait_current_init()
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+@cython.nonecheck(False)
+def usual_outcome(record: cython.pointer(plait_record), task: Task) -> cython.bint:
+    """How nearly all slices of tasks end; False where Task.outcome() has to look."""
+    if task.state == State.PENDING:
+        if task._fut_waiter is None:
+            record.outcome = PLAIT_AGAIN
+            return True
+        return record.awaited != 0  # the outcome is that it waits, unless somebody says otherwise
+    if task.state == State.FINISHED and not task.failed:
+        record.outcome = PLAIT_RETURNED
+        return True
+    return False
 
 
 @cython.cfunc
@@ -246,9 +268,13 @@ class Core:
         record = self.record
         pushed: cython.pointer(plait_pushed) = record.pushed + ((self.head - 1) & self.mask)
         plait_record_begin(record, pushed.ns, pushed.kind, pushed.id)
-        actor: cython.uint = runnable.identify(record)
-        record.actor = actor
-        record.running = actor != 0
+        if type(runnable) is Task and plait_record_knows(record, runnable.actor):
+            record.actor = runnable.actor
+            record.at = plait_coroutine_place(record, cython.cast(cython.p_void, cython.cast(Task, runnable)._coro))
+        else:
+            actor: cython.uint = runnable.identify(record)
+            record.actor = actor
+            record.running = actor != 0
         if self._debug:
             self.run_slowly(runnable)
         else:
@@ -259,7 +285,8 @@ class Core:
     def end_slice(self, runnable):
         record = self.record
         if record != cython.NULL and record.running:
-            runnable.outcome(record)
+            if type(runnable) is not Task or not usual_outcome(record, cython.cast(Task, runnable)):
+                runnable.outcome(record)
             plait_record_end(record)
             if record.slow:
                 record.slow = False

@@ -60,6 +60,7 @@ enum plait_flags { PLAIT_LONG_DURATION = 0x40, PLAIT_LONG_DELAY = 0x80 };
 
 #define PLAIT_LONG_SHIFT 16            /* long times are kept in units of 65.5 us */
 #define PLAIT_NOT_KNOWN 0xFFFFFFFFu    /* a delay */
+#define PLAIT_NEW_ACTOR 0xFFFFFFFFu    /* of a task that was made while it is recorded, until its first slice */
 #define PLAIT_LOOP_MIN_NS 1000         /* less of the loop's own work than this counts with the slice behind it */
 #define PLAIT_RECALIBRATE_NS 250000000 /* the counter is compared with the clock after each sleep, at most so often */
 
@@ -75,11 +76,20 @@ typedef struct {
     uint8_t flags;
 } plait_event;
 
+/* When something was made ready, and by whom. */
 typedef struct {
     uint64_t ns; /* 0: not known */
     uint32_t id;
     uint32_t kind;
 } plait_pushed;
+
+/* A function or class that has a number, found by its address. */
+typedef struct {
+    void *key;
+    uint32_t actor; /* of its slices as a callback */
+    uint16_t number;
+    uint16_t passed_over; /* a wait in it is told as one of its caller's */
+} plait_code;
 
 /* What is known of each chunk of the ring; stands in the mapping. */
 typedef struct {
@@ -103,6 +113,7 @@ typedef struct {
 } plait_live;
 
 typedef struct plait_record {
+    plait_event *next; /* where the next event is written */
     plait_event *events;
     plait_live *live;
     plait_chunk *chunks;
@@ -110,26 +121,27 @@ typedef struct plait_record {
     uint64_t written, chunk_end;
     uint64_t slices;      /* the number of the slice that runs */
     uint64_t boundary_ns; /* where the last slice ended, and the next begins */
-    uint64_t pushed_ns;   /* when something was made ready last */
     uint64_t woke_ns;     /* when the engine came back from its last sleep */
     uint64_t slow_ns;     /* a slice that takes longer is told to the owner */
+    uint64_t rare_ns;     /* the lesser of that and of what fits into an event */
     void *owner;          /* the Recorder; borrowed */
     /* The clock. */
     uint64_t counter_base, ns_base, counter_scale, first_counter, first_ns, calibrated_ns;
     /* The slice that runs. */
-    uint64_t ready_ns;
-    uint32_t actor, waker, site;
+    plait_pushed cause;
+    uint32_t actor, site;
     uint16_t at;
-    uint8_t waker_kind, running, outcome, awaited;
-    uint8_t loop_due; /* the loop did work of its own since the boundary */
+    uint8_t outcome, awaited;
+    uint8_t running;
     uint8_t ending;   /* the slice is over but for telling those who wait for its task */
+    uint8_t loop_due; /* the loop did work of its own since the boundary */
     uint8_t slow;     /* a slice took longer than slow_ns */
     /* Who makes ready what is pushed now. */
     uint32_t pusher, pusher_kind;
     plait_pushed *pushed;
     int64_t again; /* the place in `pushed` of what made itself ready, at the end of its own slice; or -1 */
-    void *last_code; /* of the task that was made last, and its number */
-    uint32_t last_number;
+    plait_code *codes; /* an open hash table */
+    uint64_t codes_mask;
     /* Actors have their numbers from here on; one with an older number was introduced in an older chunk. */
     uint32_t first_actor, next_actor;
     uint32_t chunk_events, chunk_count;
@@ -191,6 +203,7 @@ static inline void plait_record_turn_chunk(plait_record *record) {
     chunk->first_actor = record->first_actor = record->next_actor;
     chunk->start_ns = record->boundary_ns;
     record->chunk_end = record->written + record->chunk_events;
+    record->next = record->events + (record->written & record->mask);
     if (record->signal_fd >= 0 && record->written >= record->signal_at) {
         uint64_t one = 1;
         record->signal_at = UINT64_MAX; /* until somebody has looked */
@@ -199,11 +212,8 @@ static inline void plait_record_turn_chunk(plait_record *record) {
     }
 }
 
-static inline plait_event *plait_record_next(plait_record *record) {
-    return record->events + (record->written & record->mask);
-}
-
 static inline void plait_record_wrote(plait_record *record) {
+    record->next++;
     record->live->written = ++record->written;
     if (__builtin_expect(record->written == record->chunk_end, 0)) plait_record_turn_chunk(record);
 }
@@ -212,39 +222,50 @@ static inline void plait_record_wrote(plait_record *record) {
 static inline void plait_record_keep_together(plait_record *record, uint32_t count) {
     if (record->chunk_end - record->written >= count) return;
     while (record->written % record->chunk_events != 0) {
-        plait_event *event = plait_record_next(record);
-        memset(event, 0, sizeof *event);
-        event->type = PLAIT_PAD;
+        memset(record->next, 0, sizeof *record->next);
+        record->next->type = PLAIT_PAD;
         plait_record_wrote(record);
     }
 }
 
-static inline void plait_record_slice(plait_record *record, uint64_t now) {
-    plait_event *event = plait_record_next(record);
-    uint64_t start = record->boundary_ns, duration = now > start ? now - start : 0, delay = PLAIT_NOT_KNOWN;
-    unsigned flags = record->waker_kind | (unsigned)record->awaited << 3;
-    if (record->ready_ns != 0) {
-        delay = start > record->ready_ns ? start - record->ready_ns : 0;
-        if (__builtin_expect(delay >= PLAIT_NOT_KNOWN, 0)) {
-            delay >>= PLAIT_LONG_SHIFT;
-            flags |= PLAIT_LONG_DELAY;
-        }
-    }
-    if (__builtin_expect(duration >= record->slow_ns, 0)) record->slow = record->actor != 0;
-    if (__builtin_expect(duration >= PLAIT_NOT_KNOWN, 0)) {
-        duration >>= PLAIT_LONG_SHIFT;
+/* Times that do not fit into 32 bits or are not known, and slices that somebody is told of. */
+static inline unsigned plait_record_rare(plait_record *record, uint64_t *duration, uint64_t *delay) {
+    unsigned flags = 0;
+    if ((int64_t)*duration < 0) *duration = 0;
+    if (*duration >= record->slow_ns) record->slow = record->actor != 0;
+    if (*duration >= PLAIT_NOT_KNOWN) {
+        *duration >>= PLAIT_LONG_SHIFT;
         flags |= PLAIT_LONG_DURATION;
+    }
+    if (record->cause.ns == 0) {
+        *delay = PLAIT_NOT_KNOWN;
+    } else if ((int64_t)*delay < 0) {
+        *delay = 0;
+    } else if (*delay >= PLAIT_NOT_KNOWN) {
+        *delay >>= PLAIT_LONG_SHIFT;
+        flags |= PLAIT_LONG_DELAY;
+    }
+    return flags;
+}
+
+static inline void plait_record_slice(plait_record *record, uint64_t now) {
+    plait_event *event = record->next;
+    uint64_t start = record->boundary_ns, duration = now - start, delay = start - record->cause.ns;
+    unsigned flags = record->cause.kind | (unsigned)record->awaited << 3;
+    if (__builtin_expect(duration >= record->rare_ns || delay >= PLAIT_NOT_KNOWN || record->cause.ns == 0, 0)) {
+        flags |= plait_record_rare(record, &duration, &delay);
+        now = (int64_t)(now - start) > 0 ? now : start;
     }
     event->start_ns = start;
     event->duration = (uint32_t)duration;
     event->delay = (uint32_t)delay;
     event->actor = record->actor;
-    event->waker = record->waker;
+    event->waker = record->cause.id;
     event->site = record->site;
     event->at = record->at;
-    event->type = PLAIT_SLICE | (unsigned)record->outcome << 4;
+    event->type = (uint8_t)(PLAIT_SLICE | (unsigned)record->outcome << 4);
     event->flags = (uint8_t)flags;
-    record->boundary_ns = now > start ? now : start;
+    record->boundary_ns = now;
     record->slices++;
     plait_record_wrote(record);
 }
@@ -253,11 +274,12 @@ static inline void plait_record_slice(plait_record *record, uint64_t now) {
 static inline void plait_record_loop_until(plait_record *record, uint64_t now) {
     record->loop_due = 0;
     if (now < record->boundary_ns + PLAIT_LOOP_MIN_NS) return;
-    record->actor = record->waker = record->site = 0;
+    record->cause.ns = record->boundary_ns;
+    record->cause.id = record->cause.kind = 0;
+    record->actor = record->site = 0;
     record->at = 0;
-    record->waker_kind = record->awaited = 0;
+    record->awaited = 0;
     record->outcome = PLAIT_AGAIN;
-    record->ready_ns = record->boundary_ns;
     plait_record_slice(record, now);
 }
 
@@ -284,9 +306,9 @@ static inline void plait_record_end(plait_record *record) {
 static inline void plait_record_begin(plait_record *record, uint64_t ready_ns, unsigned waker_kind, uint32_t waker) {
     if (__builtin_expect(record->running, 0)) plait_record_end(record); /* it ran when the recording began */
     if (record->loop_due) plait_record_loop_until(record, plait_record_now(record));
-    record->ready_ns = ready_ns;
-    record->waker_kind = (uint8_t)waker_kind;
-    record->waker = waker;
+    record->cause.ns = ready_ns;
+    record->cause.id = waker;
+    record->cause.kind = waker_kind;
     record->site = 0;
     record->at = 0;
     record->awaited = 0;
@@ -327,31 +349,40 @@ static inline void plait_record_ready(plait_record *record, unsigned place, uint
         pushed->ns = record->boundary_ns;
         record->again = place;
     } else {
-        pushed->ns = record->pushed_ns = plait_record_now(record);
+        pushed->ns = plait_record_now(record);
     }
 }
 
-/* Introduce an actor that has no text; see Recorder.introduce. */
-static inline uint32_t plait_record_introduce(
-    plait_record *record, uint32_t previous, unsigned kind, uint32_t code, uint32_t number, uint64_t created_ns) {
-    if (__builtin_expect(record->next_actor == 0, 0)) record->next_actor = record->first_actor = 1; /* the numbers went round */
-    plait_event *event = plait_record_next(record);
+/* Introduce an actor that has no text; see Recorder.introduce. A new one was made when and by whom its first slice was made ready. */
+static inline uint32_t plait_record_introduce(plait_record *record, uint32_t previous, unsigned kind, uint32_t code, uint32_t number) {
+    if (__builtin_expect(record->next_actor == PLAIT_NEW_ACTOR, 0)) record->next_actor = record->first_actor = 1; /* they went round */
+    plait_event *event = record->next;
     uint32_t actor = record->next_actor++;
-    event->start_ns = created_ns;
+    int is_new = previous == PLAIT_NEW_ACTOR;
+    event->start_ns = is_new ? record->cause.ns : kind == 0 ? 0 : record->boundary_ns;
     event->duration = number;
-    event->delay = previous;
+    event->delay = is_new ? 0 : previous;
     event->actor = actor;
-    event->waker = record->pusher;
+    event->waker = is_new ? record->cause.id : record->pusher;
     event->site = code;
     event->at = 0;
     event->type = (uint8_t)(PLAIT_ACTOR | kind << 4);
-    event->flags = (uint8_t)record->pusher_kind;
+    event->flags = (uint8_t)(is_new ? record->cause.kind : record->pusher_kind);
     plait_record_wrote(record);
     return actor;
 }
 
 static inline int plait_record_knows(const plait_record *record, uint32_t actor) {
     return actor - record->first_actor < record->next_actor - record->first_actor;
+}
+
+/* What is known of a function or class; NULL when it is new. */
+static inline plait_code *plait_record_code(const plait_record *record, const void *key) {
+    for (uint64_t place = (uintptr_t)key >> 4;; place++) {
+        plait_code *code = record->codes + (place & record->codes_mask);
+        if (code->key == key) return code;
+        if (code->key == NULL) return NULL;
+    }
 }
 
 #endif

@@ -28,6 +28,7 @@ cdef extern from "record.h" nogil:
         PLAIT_LONG_DELAY
         PLAIT_LONG_SHIFT
         PLAIT_NOT_KNOWN
+        PLAIT_NEW_ACTOR
     ctypedef struct plait_event:
         unsigned long long start_ns
         unsigned int duration
@@ -54,7 +55,13 @@ cdef extern from "record.h" nogil:
         unsigned int codes_used
         unsigned int closed
         unsigned long long end_ns, wall_ns, wall_at_ns, slices
+    ctypedef struct plait_code:
+        void* key
+        unsigned int actor
+        unsigned short number
+        unsigned short passed_over
     ctypedef struct plait_record:
+        plait_event* next
         plait_event* events
         plait_live* live
         plait_chunk* chunks
@@ -62,23 +69,19 @@ cdef extern from "record.h" nogil:
         unsigned long long written, chunk_end
         unsigned long long slices
         unsigned long long boundary_ns
-        unsigned long long pushed_ns
         unsigned long long woke_ns
-        unsigned long long slow_ns
+        unsigned long long slow_ns, rare_ns
         void* owner
         unsigned long long counter_base, ns_base, counter_scale, first_counter, first_ns, calibrated_ns
-        unsigned long long ready_ns
-        unsigned int actor, waker, site
+        plait_pushed cause
+        unsigned int actor, site
         unsigned short at
-        unsigned char waker_kind, running, outcome, awaited
-        unsigned char loop_due
-        unsigned char ending
-        unsigned char slow
-        void* last_code
-        unsigned int last_number
+        unsigned char outcome, awaited, running, ending, loop_due, slow
         unsigned int pusher, pusher_kind
         plait_pushed* pushed
         long long again
+        plait_code* codes
+        unsigned long long codes_mask
         unsigned int first_actor, next_actor
         unsigned int chunk_events, chunk_count
         int signal_fd
@@ -91,7 +94,6 @@ cdef extern from "record.h" nogil:
     unsigned long long plait_record_now(const plait_record* record)
     void plait_record_calibrate(plait_record* record)
     void plait_record_turn_chunk(plait_record* record)
-    plait_event* plait_record_next(plait_record* record)
     void plait_record_wrote(plait_record* record)
     void plait_record_keep_together(plait_record* record, unsigned int count)
     void plait_record_pushes(plait_record* record, unsigned int kind, unsigned int id)
@@ -102,5 +104,6 @@ cdef extern from "record.h" nogil:
     void plait_record_busy(plait_record* record)
     void plait_record_ready(plait_record* record, unsigned int place, unsigned int actor)
     unsigned int plait_record_introduce(plait_record* record, unsigned int previous, unsigned int kind, unsigned int code,
-                                        unsigned int number, unsigned long long created_ns)
+                                        unsigned int number)
+    plait_code* plait_record_code(const plait_record* record, const void* key)
     bint plait_record_knows(const plait_record* record, unsigned int actor)

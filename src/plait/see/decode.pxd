@@ -18,7 +18,7 @@ cdef class Decoder:
     cdef Py_ssize_t room
     cdef readonly long long first_ns, last_ns
     cdef dict index_of, source_of, callbacks, lines, waits
-    cdef list starts, parents
+    cdef list starts, parents, cancels
     cdef dict wait_fors
     cdef Known* known
     cdef Py_ssize_t known_room

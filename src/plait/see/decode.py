@@ -15,6 +15,7 @@ from cython.cimports.plait.engine.record import (
     PLAIT_BY_KERNEL,
     PLAIT_BY_NOBODY,
     PLAIT_BY_SLICE,
+    PLAIT_CANCEL,
     PLAIT_ERROR,
     PLAIT_LONG_DELAY,
     PLAIT_LONG_DURATION,
@@ -75,7 +76,7 @@ class Decoder:
         self.classify = classify
         self.actors, self.sources, self.marks, self.gaps, self.pending = [], [], [], [], []
         self.index_of, self.source_of, self.callbacks, self.lines, self.waits = {}, {}, {}, {}, {}
-        self.starts, self.parents = [], []
+        self.starts, self.parents, self.cancels = [], [], []
         self.wait_fors = {}
         self.first_ns = self.last_ns = 0
         self.columns = {name: array(code) for name, code in COLUMNS.items()}
@@ -104,7 +105,7 @@ class Decoder:
             if kind == PLAIT_SLICE:
                 self.slice(event, number)
                 number += 1
-            elif kind in (PLAIT_ACTOR, PLAIT_MARK, PLAIT_ERROR):
+            elif kind in (PLAIT_ACTOR, PLAIT_MARK, PLAIT_CANCEL, PLAIT_ERROR):
                 text: bytes = b""
                 while i < count and events[i].type == PLAIT_TEXT:
                     text += cython.cast(cython.p_char, events + i)[: min(events[i].flags, 30)]
@@ -114,7 +115,12 @@ class Decoder:
                     self.meet(event, words, number)
                 elif kind == PLAIT_MARK:
                     self.mark(event.start_ns, event.duration, event.actor, event.at, words)
-                elif event.actor in self.index_of:
+                elif event.actor not in self.index_of:
+                    continue
+                elif kind == PLAIT_CANCEL:
+                    by = number - ((number - event.waker) & 0xFFFFFFFF) if event.flags == PLAIT_BY_SLICE else -1
+                    self.cancels.append((event.start_ns, self.index_of[event.actor], by, words))
+                else:
                     self.actors[self.index_of[event.actor]].error = words
 
     def gap(self, lost, until_ns):
@@ -353,6 +359,11 @@ class Decoder:
             i = self.index_of_slice(number) if self.starts else -1
             if 0 <= i < self.count and self.actor[i] != index:
                 self.actors[index].parent = self.actor[i]
+        for time_ns, index, number, words in self.cancels:
+            i = self.index_of_slice(number) if self.starts and number >= 0 else -1
+            who = f" by {self.actors[self.actor[i]].name}" if 0 <= i < self.count else ""
+            self.marks.append(Mark(time_ns, f"asked to cancel{who}" + (f": {words}" if words else ""), "cancel", index))
+        self.marks.sort(key=mark_time)
         for i in range(1, len(self.actors)):
             known: cython.pointer(Known) = cython.address(self.known[i])
             if known.kind != TASK or known.outcome >= PLAIT_RETURNED:
@@ -370,6 +381,10 @@ class Decoder:
         self.waker = self.wait_target = self.line = self.cause_source = None
         for column in self.columns.values():
             del column[self.count :]
+
+
+def mark_time(mark):
+    return mark.time_ns
 
 
 # Bytes that compress: the times as differences, then all first bytes of the events, all second ones, ...

@@ -119,6 +119,8 @@ def from_marks(recording: Recording, summary: Summary) -> Iterator[Finding]:
     slices = recording.slices
     covered = [(slices.start_ns[i], slices.start_ns[i] + slices.duration_ns[i]) for i in summary.blocked]
     for mark in recording.marks:
+        if mark.level == "cancel":  # told with its task
+            continue
         if mark.duration_ns and mark.place and any(start <= mark.time_ns <= end for start, end in covered):
             continue
         yield Finding(

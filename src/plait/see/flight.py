@@ -89,8 +89,6 @@ class FlightRecorder:
         loop = self._loop or running_loop()
         os.makedirs(self.folder, exist_ok=True)
         self._meta = new_meta(threading.current_thread().name, self.program, self.arguments)
-        if loop is not None:
-            self._meta["engine"] = loop.engine.name
         recorder = core.Recorder(self._size, None, self._meta)
         try:
             core.begin(recorder, loop, threading.get_ident())

@@ -129,11 +129,11 @@ class Gap:
 
 @dataclass
 class Mark:
-    """A point that the program named, or something that the recorder saw: a blocked loop, a swallowed cancel."""
+    """A point that the program named, or something that the recorder saw: a blocked loop, a task that was asked to cancel."""
 
     time_ns: int
     text: str
-    level: str = "info"  # "info" or "warning"
+    level: str = "info"  # "info", "warning" or "cancel"
     actor: int = -1
     duration_ns: int = 0
     place: str = ""  # "file:line in function", if known

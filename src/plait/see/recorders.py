@@ -82,8 +82,6 @@ class FileRecording:
             raise RuntimeError("this recording has begun already; each record() is used once")
         loop = self._loop or running_loop()
         self._meta = new_meta(threading.current_thread().name, self.program, self.arguments)
-        if loop is not None:
-            self._meta["engine"] = loop.engine.name
         self._pid = os.getpid()
         self._file = open(self.path, "wb")  # noqa: SIM115 - closed by stop()
         self._wake = -1

@@ -499,6 +499,7 @@ class Painter {
       c.fillText(showTick(t, step), x + 5, LAYOUT.ruler / 2 + 1);
     }
     for (const mark of recording.marks) {
+      if (mark[2] === "cancel") continue; // told with its task
       const x = this.x(mark[0]);
       if (x < this.gutter || x > this.width) continue;
       c.fillStyle = mark[2] === "warning" ? colours.warning : colours.accent;
@@ -692,7 +693,7 @@ class Painter {
   // The mark on the ruler at a point, or null.
   markAt(x, y) {
     if (y >= LAYOUT.ruler || x < this.gutter) return null;
-    return this.recording.marks.find((mark) => Math.abs(this.x(mark[0]) - x) <= 6) ?? null;
+    return this.recording.marks.find((mark) => mark[2] !== "cancel" && Math.abs(this.x(mark[0]) - x) <= 6) ?? null;
   }
 
   nearest(order, from, to, time, slack) {

@@ -225,6 +225,7 @@ class Panel {
       const parent = r.parent(a);
       if (parent >= 0) result.push(["made by", make("button", { class: "link", onclick: () => this.app.goToActor(parent) }, r.name(parent))]);
     }
+    for (const [time, text, level, actor] of r.marks) if (level === "cancel" && actor === a) result.push([text.split(":")[0], `${text.slice(text.indexOf(":") + 1 || text.length).trim()} at ${showTime(time)}`.trim()]);
     if (r.error(a)) result.push(["error", make("code", { class: "blocked" }, r.error(a))]);
     return result;
   }
