@@ -53,6 +53,7 @@ _ENGINES: dict[str, dict[str, str]] = {
     "plait": {},
     "plait-uring": {"PLAIT_ENGINE": "uring"},
     "plait-epoll": {"PLAIT_ENGINE": "epoll"},
+    "plait-spin": {"PLAIT_ENGINE": "uring", "PLAIT_SPIN_US": "50"},
 }
 
 

@@ -20,8 +20,9 @@ class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
     """A drop-in asyncio event loop on io_uring or epoll.
 
     `engine` is "uring", "epoll" or "auto"; None asks the variable PLAIT_ENGINE. `spin_us` is for how many microseconds a loop that has
-    nothing to do looks for events before it sleeps (see docs/spinning.md); None asks PLAIT_SPIN_US. As with asyncio, only call_soon_threadsafe(),
-    asyncio.run_coroutine_threadsafe(), add_reader() and its like may be used in other threads than the one that the loop runs in; the rest
+    nothing to do looks for events before it sleeps (see docs/spinning.md); None asks PLAIT_SPIN_US. As with asyncio, only
+    call_soon_threadsafe(), asyncio.run_coroutine_threadsafe(), add_reader() and its like may be used in other threads than the
+    one that the loop runs in; the rest
     raises RuntimeError there.
     """
 

@@ -10,8 +10,8 @@ what happened and calls `ready` of each source, then returns how many it told. W
 keeps the events not yet told for the next call. A source disarmed by another source's `ready` in the same batch is not told
 any more. Python's signal checks run after every sleep.
 
-With `spin_ns`, a wait that would sleep looks for so long at most before it does: what comes meanwhile needs no wake-up, at the price of a busy
-core. It does so only while things come that quickly, which the wait before has shown.
+With `spin_ns`, a wait that would sleep looks for so long at most before it does: what comes meanwhile needs no wake-up, at the
+price of a busy core. It does so only while things come that quickly, which the wait before has shown.
 
 `pending()` answers, without a system call where the engine can, whether a `wait(0)` could bring anything.
 `wake()` may be called by any thread and any signal handler, and makes a sleeping `wait` return.
@@ -25,8 +25,9 @@ Edge-triggered sources (`level` false) belong to transports, which own their des
 once per change and must then read or write until the kernel says EAGAIN (or gives less than asked, unless EPOLLRDHUP, EPOLLHUP or
 EPOLLERR is in the events). It may be told once too often. Level-triggered sources watch a user's descriptor and are told in
 every wait while it is ready; the engine holds no reference to the user's open file, so that closing it without a word behaves as
-with epoll. Their owner may want less, by `telling`: ONCE, and after it was told the source stays registered, asking for nothing (`events` is
-0), until it is armed again; CHANGES, and it is told of edges only. To arm it once more is one call of the kernel that tells the state
+with epoll. Their owner may want less, by `telling`: ONCE, and after it was told the source stays registered, asking for nothing
+(`events` is 0), until it is armed again; CHANGES, and it is told of edges only. To arm it once more is one call of the kernel that
+tells the state
 of now in any case, and finds out whether the number stands for another file meanwhile.
 `arm` on an armed source changes what it asks for. It raises PermissionError for what cannot be waited
 for (regular files, directories, /dev/null) and OSError (EBADF) for what is not open; `disarm` forgives both.
@@ -38,7 +39,6 @@ import os
 import weakref
 
 import cython
-
 
 # What a wake-up may take on a busy virtual machine, beyond what was waited for.
 WAKE_NS = cython.declare(cython.longlong, 100_000)

@@ -14,6 +14,7 @@ class CallbackSource(Source):
 
 class Engine:
     report: Any
+    spin_ns: int
     @property
     def name(self) -> str: ...
     @property

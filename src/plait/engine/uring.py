@@ -177,9 +177,11 @@ class UringEngine(Engine):
 
     @property
     def in_flight(self):
-        """Requests that the kernel still owes a completion for, among them the polls of armed sources and users' descriptors that are watched
-        all the time."""
-        return self.slots.busy - sum(1 for source in self.sources.values() if cython.cast(Source, source).telling != ALWAYS)
+        """Requests that the kernel still owes a completion for, among them the polls of armed sources; and users' descriptors that are
+        watched all the time."""
+        return self.slots.busy - sum(
+            1 for source in self.sources.values() if cython.cast(Source, source).telling != ALWAYS
+        )
 
     def open(self):
         if self.is_open:

@@ -1,8 +1,7 @@
 """How asyncio's factories reach our transports: the part of the event loop interface that is about sockets.
 
 `create_server`, `create_connection`, `start_tls` and their kind stay asyncio.BaseEventLoop's own; they call the private
-`_make_*_transport` and `_start_serving` here. The `sock_*` coroutines try the call at once and wait for readiness only
-when the kernel has nothing to give; one that is cancelled has taken no data and watches no descriptor any more.
+`_make_*_transport` and `_start_serving` here. The `sock_*` calls are in sockets.py.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from plait.core.turn import Core
 from plait.engine.contract import Source
 
 class Network:
+    others: bool
     def __init__(self, loop: Core) -> None: ...
     @property
     def loop(self) -> Core: ...

@@ -87,7 +87,9 @@ class SocketCall:
 
     def __del__(self):
         if self.stage == Stage.NEW:
-            warnings.warn(f"coroutine 'Loop.{NAMES[self.kind]}' was never awaited", RuntimeWarning, stacklevel=2, source=self)
+            warnings.warn(
+                f"coroutine 'Loop.{NAMES[self.kind]}' was never awaited", RuntimeWarning, stacklevel=2, source=self
+            )
 
     # What a coroutine has.
 
@@ -397,7 +399,8 @@ def give(watch: Watch, sock) -> cython.int:
     size: socklen_t = cython.sizeof(cython.int)
     watch.give_to(sock)
     watch.stream = (
-        getsockopt(watch.fd, SOL_SOCKET, SO_TYPE, cython.address(kind), cython.address(size)) == 0 and kind == SOCK_STREAM
+        getsockopt(watch.fd, SOL_SOCKET, SO_TYPE, cython.address(kind), cython.address(size)) == 0
+        and kind == SOCK_STREAM
     )
     return 0
 
