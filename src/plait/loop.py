@@ -22,8 +22,7 @@ class Loop(Core, NetFactories, SystemFactories, asyncio.BaseEventLoop):
     `engine` is "uring", "epoll" or "auto"; None asks the variable PLAIT_ENGINE. `spin_us` is for how many microseconds a loop that has
     nothing to do looks for events before it sleeps (see docs/spinning.md); None asks PLAIT_SPIN_US. As with asyncio, only
     call_soon_threadsafe(), asyncio.run_coroutine_threadsafe(), add_reader() and its like may be used in other threads than the
-    one that the loop runs in; the rest
-    raises RuntimeError there.
+    one that the loop runs in; the rest raises RuntimeError there.
     """
 
     def __init__(self, engine: str | None = None, *, spin_us: float | None = None) -> None:

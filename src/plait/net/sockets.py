@@ -74,7 +74,7 @@ NAMES = (
     "sock_sendall",
     "sock_sendto",
     "sock_accept",
-    "sock_connect",
+    "until_writable",
 )
 
 

@@ -4,6 +4,11 @@ from typing import Any
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
+class SocketCall:
+    __name__: str
+    @property
+    def sock(self) -> socket.socket: ...
+
 # As methods: `self` is the loop.
 def sock_recv(self: Any, sock: socket.socket, nbytes: int) -> Coroutine[Any, Any, bytes]: ...
 def sock_recv_into(self: Any, sock: socket.socket, buf: WriteableBuffer) -> Coroutine[Any, Any, int]: ...

@@ -14,6 +14,7 @@ from typing import Any
 
 from plait import standard
 from plait.core.standins import Timeout
+from plait.net.sockets import SocketCall
 from plait.see.kinds import MODULES
 from plait.see.model import WaitKind
 from plait.see.peers import kind_of_peer, show_address
@@ -70,6 +71,17 @@ def inside(iterator: Any) -> Any:
     return next((each for each in gc.get_referents(iterator) if isinstance(each, AWAITABLES)), None)
 
 
+def innermost(task: Any) -> Any:
+    """What the last of its coroutines awaits."""
+    awaited = task.get_coro()
+    for coroutine, _ in coroutine_chain(task):
+        awaited = next(
+            (getattr(coroutine, name) for name in ("cr_await", "gi_yieldfrom", "ag_await") if hasattr(coroutine, name)),
+            None,
+        )
+    return awaited
+
+
 def wait_of(task: Any, loop: Any, frames: list[types.FrameType]) -> Wait:
     """What the task waits for, in these frames (its coroutine_chain()); kind NONE when it is ready to go on."""
     future = standard.awaited_by_task(task)
@@ -78,6 +90,11 @@ def wait_of(task: Any, loop: Any, frames: list[types.FrameType]) -> Wait:
     if isinstance(future, asyncio.Task):
         return Wait(WaitKind.TASK, "", [future])
     wait = Wait(WaitKind.THREAD, "a thread") if standard.is_given_to_thread(future) else Wait()
+    call = innermost(task)
+    if type(call) is SocketCall and call.__name__.startswith("sock_"):
+        wait = of_socket(call.sock, call.__name__)
+        name_library(wait, frames)
+        return wait
     for frame in reversed(frames):
         if is_library(frame) and (found := by_function(frame, loop)) is not None:
             wait = found
