@@ -418,7 +418,7 @@ def take_buffered(protocol: Any) -> bytes:
 
 
 # What isinstance() says a TLS transport is.
-class TLSFace(sslproto._SSLProtocolTransport):
+class SSLTransport(sslproto._SSLProtocolTransport):
     """A TLS transport. The objects are plait.net.tls.TLSTransport, compiled, which cannot inherit this."""
 
     _app_protocol: Any
@@ -523,7 +523,7 @@ def is_group_future(future: object) -> bool:
 
 def tls_application(protocol: Any) -> Any:
     """The user's protocol behind the one that does TLS for it."""
-    while isinstance(protocol, (sslproto.SSLProtocol, TLSFace)):
+    while isinstance(protocol, (sslproto.SSLProtocol, SSLTransport)):
         protocol = protocol._app_protocol
     return protocol
 

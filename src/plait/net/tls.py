@@ -38,7 +38,7 @@ from plait.standard import (
     SSL_READ_HIGH_KIB,
     SSL_SHUTDOWN_SECONDS,
     SSL_WRITE_HIGH_KIB,
-    TLSFace,
+    SSLTransport,
     default_client_context,
     ssl_calls,
     stream_reader_of,
@@ -117,7 +117,7 @@ class TLSTransport(Encryptor):
     @property
     def __class__(self):
         # A compiled class cannot inherit asyncio's transports (layout), but isinstance() is to be true.
-        return TLSFace
+        return SSLTransport
 
     def told(self, protocol):
         """From now on this protocol is told."""
