@@ -127,7 +127,6 @@ ROWS: tuple[Row, ...] = (
     _tcp(100, 10, 1.7, style="streams"),
     _tcp(1, 100, 3.5, style="sock"),
     _tcp(100, 10, 1.2, style="sock"),
-    _tcp(1, 1),
     _tcp(1, 100, 1.5, tls=True),
     _tcp(1, 100, 1.8, tls=True, style="streams"),
     _tcp(100, 10, 1.2, tls=True),
