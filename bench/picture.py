@@ -10,7 +10,8 @@ from bench.results import Results
 from bench.rows import Part, Row
 from bench.stats import Spread, spread
 
-WIDTH, LEFT, RIGHT = 900, 270, 70
+WIDTH, LEFT, RIGHT = 980, 345, 75
+LONGEST = 40.0  # longer bars are cut, so that the others can be told apart
 BAR, GAP, ROW_GAP = 10, 2, 15
 ROW_MIN = 36  # room for two lines of text
 HEAD, PANEL_HEAD, FOOT = 78, 46, 20
@@ -67,12 +68,12 @@ class Panel:
                 self.found[row.name, subject] = results.ratio(row.name, subject)
         self.costs = {row.name: spread(results.of(row.name, results.base)) for row in rows}
         self.base = results.base
-        self.greatest = max((s.high for s in self.found.values() if s), default=1.0) * 1.04
+        self.greatest = min(max((s.high for s in self.found.values() if s), default=1.0), LONGEST) * 1.04
         self.row_height = max(ROW_MIN, len(loops) * (BAR + GAP) + ROW_GAP)
         self.height = PANEL_HEAD + len(rows) * self.row_height
 
     def x(self, value: float) -> float:
-        return LEFT + value / self.greatest * (WIDTH - LEFT - RIGHT)
+        return LEFT + min(value / self.greatest, 1.0) * (WIDTH - LEFT - RIGHT)
 
     def draw(self, top: float) -> list[str]:
         first, last = top + PANEL_HEAD, top + self.height - ROW_GAP / 2
@@ -106,9 +107,12 @@ class Panel:
             out += [
                 rectangle(LEFT, y, end - LEFT, self.paint[loop], f"{label(loop)}: {found.median:.2f}"),
                 f'<line class="whisker" x1="{low:.1f}" x2="{high:.1f}" y1="{y + BAR / 2:.1f}" y2="{y + BAR / 2:.1f}"/>',
-                f'<text class="value" x="{max(end, high) + 5:.1f}" y="{y + BAR - 1:.1f}">{found.median:.2f}</text>',
+                f'<text class="value" x="{max(end, high) + 5:.1f}" y="{y + BAR - 1:.1f}">{self.value(found)}</text>',
             ]
         return out + self.draw_floors(row, top, height)
+
+    def value(self, found: Spread) -> str:
+        return f"{found.median:.2f}" + ("…" if found.median > self.greatest else "")
 
     def draw_floors(self, row: Row, top: float, height: float) -> list[str]:
         """A diamond for epoll and a ring for io_uring, at the foot of the row."""
