@@ -193,13 +193,13 @@ class Threads:
     async def run_next(self, iterator: Any, default: Any, **options: Any) -> Any:
         """The next of a folder's entries or of a glob: many of them by one thread."""
         reading = iterator
-        if type(iterator) is map:
-            # From Python 3.13 on pathlib maps names to paths. A weak reference to a map there is not; to what it reads from, there is,
-            # unless that is a list of all names.
-            reading = iterator.__reduce__()[1][-1]
-            if type(reading) is ListIterator:
-                await self.anyio.lowlevel.checkpoint()
-                return next(iterator, default)
+        # From Python 3.13 on pathlib maps names to paths, once or twice. There is no weak reference to a map, but one to what it reads from,
+        # unless that is a list of all names.
+        while type(reading) is map:
+            reading = reading.__reduce__()[1][-1]
+        if type(reading) is ListIterator:
+            await self.anyio.lowlevel.checkpoint()
+            return next(iterator, default)
         entries = self.ahead.get(reading)
         if entries is not None and (entry := next(entries, self)) is not self:
             return entry
