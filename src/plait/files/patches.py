@@ -193,8 +193,8 @@ class Threads:
     async def run_next(self, iterator: Any, default: Any, **options: Any) -> Any:
         """The next of a folder's entries or of a glob: many of them by one thread."""
         reading = iterator
-        # From Python 3.13 on pathlib maps names to paths, once or twice. There is no weak reference to a map, but one to what it reads from,
-        # unless that is a list of all names.
+        # From Python 3.13 on pathlib maps names to paths, once or twice. There is no weak reference to a map, but one to
+        # what it reads from, unless that is a list of all names.
         while type(reading) is map:
             reading = reading.__reduce__()[1][-1]
         if type(reading) is ListIterator:
