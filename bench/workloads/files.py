@@ -107,7 +107,8 @@ class Plait(ToThread):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.plait = importlib.import_module("plait")
-        self.pread = asyncio.get_running_loop().pread  # type: ignore[attr-defined]  # plait's own call, not asyncio's
+        loop: Any = asyncio.get_running_loop()  # plait's
+        self.pread = loop.pread
 
     async def read(self, worker: int, size: int, offset: int) -> Any:
         return await self.pread(self.fd, size, offset)

@@ -142,9 +142,14 @@ TIMEOUT_ENTERED = timeouts._State.ENTERED
 TIMEOUT_EXITED = timeouts._State.EXITED
 
 
+def make_by(cls: Any, new: Callable[..., Any]) -> None:
+    """Have a class of asyncio's, which others know by name, made by new(cls, ...), also where it was imported before."""
+    cls.__new__ = staticmethod(new)
+
+
 def replace_timeout(new: Callable[..., Any]) -> None:
     """Have asyncio.Timeout made by new(cls, when)."""
-    asyncio.Timeout.__new__ = staticmethod(new)  # type: ignore[method-assign, assignment]
+    make_by(asyncio.Timeout, new)
 
 
 class LoopBut:
@@ -331,8 +336,8 @@ def replace_streams(
                 return chosen(*args)
         return object.__new__(cls)
 
-    asyncio.StreamReader.__new__ = new_reader  # type: ignore[method-assign, assignment]
-    asyncio.StreamWriter.__new__ = new_writer  # type: ignore[method-assign, assignment]
+    make_by(asyncio.StreamReader, new_reader)
+    make_by(asyncio.StreamWriter, new_writer)
 
 
 def stream_reader_of(protocol: Any) -> Any:

@@ -141,7 +141,7 @@ def test_only_bytes_can_be_written(run, contexts, data):
             with pytest.raises(TypeError, match="expecting a bytes-like instance"):
                 client.transport.write(data)
             assert not client.transport.can_write_eof()
-            with pytest.raises(NotImplementedError):
+            with pytest.raises(NotImplementedError, match="TLS closes both directions at once"):
                 client.transport.write_eof()
 
     run(main())

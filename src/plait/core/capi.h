@@ -91,25 +91,6 @@ static inline PySendResult plait_throw(PyObject *coro, PyObject *exception, PyOb
     return PYGEN_RETURN;
 }
 
-/* What `await` uses of a type: the iterator, and its step: up to 3.11 am_send, which hands results over without a StopIteration,
-   from 3.12 tp_iternext. Tasks and asyncio's own C code ask for am_send everywhere. */
-static inline int plait_set_await(PyTypeObject *type, unaryfunc await, sendfunc send, unaryfunc next) {
-    if (type->tp_base->tp_as_async == type->tp_as_async) { /* inherited as a whole: its base must keep what it has */
-        PyAsyncMethods *own = (PyAsyncMethods *)PyMem_RawMalloc(sizeof *own); /* lives as long as the type: for ever */
-        if (own == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        *own = *type->tp_as_async;
-        type->tp_as_async = own;
-    }
-    type->tp_as_async->am_await = await;
-    type->tp_as_async->am_send = send;
-    type->tp_iternext = next;
-    PyType_Modified(type);
-    return 0;
-}
-
 /* The end of an iteration with this result, as tp_iternext tells it: None needs no exception. Steals the reference. Returns NULL. */
 static inline PyObject *plait_stop_iteration(PyObject *result) {
     if (PyTuple_Check(result) || PyExceptionInstance_Check(result)) {
@@ -124,6 +105,32 @@ static inline PyObject *plait_stop_iteration(PyObject *result) {
     }
     Py_DECREF(result);
     return NULL;
+}
+
+/* tp_iternext of whatever has am_send: the same step. */
+static inline PyObject *plait_await_next(PyObject *iterator) {
+    PyObject *result = NULL;
+    if (Py_TYPE(iterator)->tp_as_async->am_send(iterator, Py_None, &result) == PYGEN_RETURN) return plait_stop_iteration(result);
+    return result;
+}
+
+/* What `await` uses of a type whose objects are their own iterators, and their step: up to 3.11 am_send, which hands results over
+   without a StopIteration, from 3.12 tp_iternext. Tasks and asyncio's own C code ask for am_send everywhere. */
+static inline int plait_set_await(PyTypeObject *type, sendfunc send) {
+    if (type->tp_base->tp_as_async == type->tp_as_async) { /* inherited as a whole: its base must keep what it has */
+        PyAsyncMethods *own = (PyAsyncMethods *)PyMem_RawMalloc(sizeof *own); /* lives as long as the type: for ever */
+        if (own == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        *own = *type->tp_as_async;
+        type->tp_as_async = own;
+    }
+    type->tp_as_async->am_await = PyObject_SelfIter;
+    type->tp_as_async->am_send = send;
+    type->tp_iternext = plait_await_next;
+    PyType_Modified(type);
+    return 0;
 }
 
 #endif

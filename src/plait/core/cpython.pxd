@@ -31,9 +31,7 @@ cdef extern from "capi.h":
     void plait_raise(object exception, object traceback) noexcept
     void plait_set_traceback(object exception, object traceback) noexcept
     PySendResult plait_throw(object coro, object exception, object throw_name, PyObject** result) noexcept
-    ctypedef PyObject* (*unaryfunc)(PyObject*) noexcept
-    int plait_set_await(PyTypeObject* type, unaryfunc await_, sendfunc send, unaryfunc next) except -1
-    PyObject* plait_stop_iteration(PyObject* result) noexcept
+    int plait_set_await(PyTypeObject* type, sendfunc send) except -1
 
 cdef extern from "contexts.h":
     int plait_contexts_init() except -1

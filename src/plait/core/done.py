@@ -11,7 +11,6 @@ from cython.cimports.plait.core.cpython import (
     plait_raise,
     plait_reuse,
     plait_set_await,
-    plait_stop_iteration,
 )
 
 REUSED = cython.declare(str, "cannot reuse already awaited coroutine")
@@ -55,14 +54,6 @@ def done(value) -> Done:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def done_await(made: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """am_await: itself."""
-    Py_INCREF(cython.cast(object, made))  # the caller's reference
-    return made
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
 def done_send(
     iterator: cython.pointer(PyObject), argument: cython.pointer(PyObject), result: cython.pointer(PyObjectPointer)
 ) -> PySendResult:
@@ -78,15 +69,5 @@ def done_send(
     return PYGEN_RETURN
 
 
-@cython.cfunc
-@cython.exceptval(check=False)
-def done_next(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """tp_iternext: the same from Python 3.12 on."""
-    result: cython.pointer(PyObject) = cython.NULL
-    if done_send(iterator, cython.NULL, cython.address(result)) == PYGEN_RETURN:
-        return plait_stop_iteration(result)
-    return cython.NULL
-
-
-plait_set_await(cython.cast(cython.pointer(PyTypeObject), Done), done_await, done_send, done_next)
+plait_set_await(cython.cast(cython.pointer(PyTypeObject), Done), done_send)
 plait_reuse(cython.cast(cython.pointer(PyTypeObject), Done), cython.NULL, False)

@@ -25,7 +25,6 @@ from cython.cimports.plait.core.cpython import (
     plait_raise,
     plait_reuse,
     plait_set_await,
-    plait_stop_iteration,
 )
 from cython.cimports.plait.core.frames import plait_record_awaits
 from cython.cimports.plait.core.handles import Handle
@@ -465,14 +464,6 @@ def thrown(typ, val):
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
-def future_await(future: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """am_await of Future: itself."""
-    Py_INCREF(cython.cast(object, future))  # the caller's reference
-    return future
-
-
-@cython.cfunc
 @cython.inline
 @cython.exceptval(-1)
 def tell_await(future: Future) -> cython.int:
@@ -521,16 +512,6 @@ def future_send(
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def future_next(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """tp_iternext of Future: the same step for `await` from 3.12 on."""
-    result: cython.pointer(PyObject) = cython.NULL
-    if future_send(iterator, cython.NULL, cython.address(result)) == PYGEN_RETURN:
-        return plait_stop_iteration(result)
-    return result
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
 def future_dealloc(future: cython.pointer(PyObject)) -> cython.void:
     """tp_dealloc of Future: __del__ only if it would report something. No reference is taken, for there is none any more."""
     plait_drop(future, cython.cast(cython.pointer(PyTypeObject), Future), cython.cast(Future, future).log_traceback)
@@ -550,16 +531,6 @@ def operation_send(
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def operation_next(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """tp_iternext of OperationFuture."""
-    future: OperationFuture = cython.cast(OperationFuture, iterator)
-    if future.state == State.FINISHED:
-        future.operation = None
-    return future_next(iterator)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
 def operation_dealloc(future: cython.pointer(PyObject)) -> cython.void:
     """tp_dealloc of OperationFuture, as that of Future; what an operation still holds is one more thing to look after."""
     plait_drop(
@@ -570,9 +541,7 @@ def operation_dealloc(future: cython.pointer(PyObject)) -> cython.void:
     )
 
 
-plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_await, future_send, future_next)
-plait_set_await(
-    cython.cast(cython.pointer(PyTypeObject), OperationFuture), future_await, operation_send, operation_next
-)
+plait_set_await(cython.cast(cython.pointer(PyTypeObject), Future), future_send)
+plait_set_await(cython.cast(cython.pointer(PyTypeObject), OperationFuture), operation_send)
 plait_reuse(cython.cast(cython.pointer(PyTypeObject), Future), future_dealloc, False)
 plait_reuse(cython.cast(cython.pointer(PyTypeObject), OperationFuture), operation_dealloc, False)

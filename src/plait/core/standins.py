@@ -63,14 +63,6 @@ def pause():
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def pause_await(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """am_await: itself."""
-    Py_INCREF(cython.cast(object, iterator))  # the caller's reference
-    return iterator
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
 def pause_send(
     iterator: cython.pointer(PyObject), argument: cython.pointer(PyObject), result: cython.pointer(PyObjectPointer)
 ) -> PySendResult:
@@ -83,18 +75,7 @@ def pause_send(
     return PYGEN_NEXT
 
 
-@cython.cfunc
-@cython.exceptval(check=False)
-def pause_next(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """tp_iternext: the same for `await` from Python 3.12 on; the end needs no exception where the result is None."""
-    if cython.cast(Pause, iterator).over:
-        return cython.NULL
-    cython.cast(Pause, iterator).over = True
-    Py_INCREF(None)  # the caller's reference
-    return cython.cast(cython.pointer(PyObject), None)
-
-
-plait_set_await(cython.cast(cython.pointer(PyTypeObject), Pause), pause_await, pause_send, pause_next)
+plait_set_await(cython.cast(cython.pointer(PyTypeObject), Pause), pause_send)
 
 
 @cython.cfunc

@@ -67,7 +67,9 @@ def open(
     opener: Opener | None = None,
 ) -> Opening[TextFile]: ...
 @overload
-def open(  # type: ignore[overload-overlap]  # as typeshed's own open(): buffering=0 is known by its value
+# mypy warns that an int which happens to be 0 would be told as buffered by the next one. So it is: types do not know the value of an
+# int, and to answer with both classes whenever a size is given would be of no use to anybody.
+def open(  # type: ignore[overload-overlap]
     file: Path,
     mode: OpenBinaryMode,
     buffering: Literal[0],

@@ -4,6 +4,7 @@ Writes wait for the end of the turn, and small ones become one record. Not more 
 time, but while closing, when all has to leave.
 """
 
+import asyncio
 import logging
 import sys
 
@@ -238,7 +239,9 @@ class Encryptor(Layer):
         return self._outgoing.pending + self.unsent
 
     def write_eof(self):
-        raise NotImplementedError
+        raise NotImplementedError(
+            "TLS closes both directions at once: call close(), or tell the end in the protocol's own way"
+        )
 
     def can_write_eof(self):
         return False
@@ -246,8 +249,22 @@ class Encryptor(Layer):
     # Errors.
 
     def fatal(self, error, message):
-        """End the connection; the other half knows how."""
-        raise NotImplementedError
+        """End the connection over it; what is not everyday is told."""
+        transport = self._transport
+        if transport is not None:
+            self.hand_on()  # an alert, by which the peer knows why
+            if self.stream is not None and not self.stream.blocked:
+                self.stream.flush()
+            transport._force_close(error)
+        if isinstance(error, OSError):
+            # A peer that goes away is everyday: told to the protocol, not to the log.
+            if self._loop._debug:
+                logger.debug("%r: %s", self, message, exc_info=error)
+        elif not isinstance(error, asyncio.CancelledError):
+            self._loop.call_exception_handler(
+                {"message": message, "exception": error, "transport": transport, "protocol": self}
+            )
+        return 0
 
     def report(self, message, error):
         self._loop.call_exception_handler(

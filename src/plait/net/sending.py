@@ -117,7 +117,10 @@ class Network(Runnable):
 
 
 class Layer:
-    """What stands between a stream and the protocol and changes the bytes: TLS. It is a protocol to the stream, without the copies."""
+    """What stands between a stream and the protocol and changes the bytes: TLS. It is a protocol to the stream, without the copies.
+
+    Streams know this much of it, and nothing of TLS; both methods are TLSTransport's to write.
+    """
 
     def feed(self, data, size):
         """Received; valid until this returns."""

@@ -27,7 +27,6 @@ from cython.cimports.plait.core.cpython import (
     plait_raise,
     plait_reuse,
     plait_set_await,
-    plait_stop_iteration,
 )
 from cython.cimports.plait.core.futures import Future, State
 from cython.cimports.plait.core.turn import Core
@@ -473,14 +472,6 @@ def room(self: Core, sock):
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def call_await(call: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """am_await: itself."""
-    Py_INCREF(cython.cast(object, call))  # the caller's reference
-    return call
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
 def call_send(
     iterator: cython.pointer(PyObject), argument: cython.pointer(PyObject), result: cython.pointer(PyObjectPointer)
 ) -> PySendResult:
@@ -503,16 +494,6 @@ def call_send(
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def call_next(iterator: cython.pointer(PyObject)) -> cython.pointer(PyObject):
-    """tp_iternext: the same from Python 3.12 on."""
-    result: cython.pointer(PyObject) = cython.NULL
-    if call_send(iterator, cython.NULL, cython.address(result)) == PYGEN_RETURN:
-        return plait_stop_iteration(result)
-    return result
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
 def call_dealloc(call: cython.pointer(PyObject)) -> cython.void:
     """tp_dealloc: __del__ only if it would complain."""
     plait_drop(
@@ -520,5 +501,5 @@ def call_dealloc(call: cython.pointer(PyObject)) -> cython.void:
     )
 
 
-plait_set_await(cython.cast(cython.pointer(PyTypeObject), SocketCall), call_await, call_send, call_next)
+plait_set_await(cython.cast(cython.pointer(PyTypeObject), SocketCall), call_send)
 plait_reuse(cython.cast(cython.pointer(PyTypeObject), SocketCall), call_dealloc, False)

@@ -558,23 +558,6 @@ class TLSTransport(Encryptor):
         self.shutdown_timer = None
         return 0
 
-    def fatal(self, error, message):
-        transport = self._transport
-        if transport is not None:
-            self.hand_on()  # an alert, by which the peer knows why
-            if self.stream is not None and not self.stream.blocked:
-                self.stream.flush()
-            transport._force_close(error)
-        if isinstance(error, OSError):
-            # A peer that goes away is everyday: told to the protocol, not to the log.
-            if self._loop._debug:
-                logger.debug("%r: %s", self, message, exc_info=error)
-        elif not isinstance(error, asyncio.CancelledError):
-            self._loop.call_exception_handler(
-                {"message": message, "exception": error, "transport": transport, "protocol": self}
-            )
-        return 0
-
     def __del__(self):
         if not self.closed:
             self.closed = True
