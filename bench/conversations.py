@@ -69,7 +69,10 @@ def options(style: str, port: int) -> dict[str, str | int | Path]:
         return {}
     said = CONVERSATIONS[style]
     OUT.mkdir(parents=True, exist_ok=True)
-    found: dict[str, str | int | Path] = {"answer": _answer_bytes(style, port)}
+    try:
+        found: dict[str, str | int | Path] = {"answer": _answer_bytes(style, port)}
+    except OSError as error:
+        raise RuntimeError(f"the server of {style} does not answer: {error}") from None
     for option, content in {"message": said.message, "begins": said.begins, "greeting": said.greeting}.items():
         if content:
             found[option] = OUT / f"{style}.{option}"

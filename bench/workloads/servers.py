@@ -26,12 +26,13 @@ async def hello(scope: dict[str, Any], receive: Callable[[], Any], send: Callabl
 async def uvicorn(listener: socket.socket, ready: Callable[[], None]) -> None:
     from uvicorn import Config, Server
 
-    server = Server(
-        Config(hello, loop="none", http="httptools", lifespan="off", log_level="critical", access_log=False)
-    )
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    ready()  # the socket listens already
-    await serving
+    class Told(Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
+
+    config = Config(hello, loop="none", lifespan="off", log_level="critical", access_log=False)
+    await Told(config).serve(sockets=[listener])
 
 
 async def aiohttp(listener: socket.socket, ready: Callable[[], None]) -> None:
