@@ -1,5 +1,6 @@
 from cpython.buffer cimport Py_buffer
 from plait.core.ready cimport Scheduler
+from plait.net.pieces cimport Pieces
 from plait.net.sending cimport Layer
 from plait.net.stream cimport Stream
 
@@ -28,8 +29,7 @@ cdef class Encryptor(Layer):
     cdef unsigned int conn_lost         # > 0 after connection_lost(); counts the writes after the close
     cdef bytes head                     # what was written and is not yet encrypted begins at head[at]
     cdef Py_ssize_t at
-    cdef list more                      # and goes on in more[following:], or None
-    cdef Py_ssize_t following
+    cdef Pieces more                    # and goes on here, or None
     cdef Py_ssize_t unsent              # in all
     cdef Py_ssize_t high_water, low_water
     cdef bint reading                   # the protocol is being told; what it writes is looked after when it returns
@@ -39,7 +39,6 @@ cdef class Encryptor(Layer):
     cdef int queue(self, bytes data) except -1
     cdef int after_queue(self) except -1
     cdef int gather(self) except -1
-    cdef int trim(self) except -1
     cdef int consume(self, Py_ssize_t size) except -1
     cdef int encrypt(self) except -1
     cdef int hand_on(self) except -1

@@ -11,6 +11,7 @@ import sys
 import cython
 from cython.cimports.cpython.buffer import Py_buffer, PyBuffer_FillInfo
 from cython.cimports.plait.net.linux import PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cython.cimports.plait.net.pieces import pieces_of
 from cython.cimports.plait.net.sending import Layer
 
 from plait.standard import LOST_WRITES_MAX, SSL_AGAIN_ERRORS, SSL_WRITE_HIGH_KIB
@@ -98,10 +99,9 @@ class Encryptor(Layer):
             self.head = data
             self.at = 0
         elif self.more is None:
-            self.more = [data]
-            self.following = 0
+            self.more = pieces_of(data)
         else:
-            self.more.append(data)
+            self.more.pieces.append(data)
         self.unsent += size
         return 0
 
@@ -160,15 +160,13 @@ class Encryptor(Layer):
         """Small writes become one record."""
         pieces: list = [self.head[self.at :] if self.at else self.head]
         size: cython.Py_ssize_t = PyBytes_GET_SIZE(self.head) - self.at
-        while self.following < len(self.more):
-            piece: bytes = self.more[self.following]
-            size += PyBytes_GET_SIZE(piece)
+        while self.more.left():
+            size += PyBytes_GET_SIZE(self.more.pieces[self.more.first])
             if size > RECORD_MAX:
                 break
-            pieces.append(piece)
-            self.more[self.following] = None
-            self.following += 1
-        self.trim()
+            pieces.append(self.more.take())
+        if not self.more.left():
+            self.more = None
         self.head = b"".join(pieces)
         self.at = 0
         return 0
@@ -183,18 +181,9 @@ class Encryptor(Layer):
         if self.more is None:
             self.head = None
             return 0
-        self.head = self.more[self.following]
-        self.more[self.following] = None
-        self.following += 1
-        return self.trim()
-
-    def trim(self):
-        """Forget what was taken from the list."""
-        if self.following == len(self.more):
+        self.head = self.more.take()
+        if not self.more.left():
             self.more = None
-        elif self.following > 1024 and 2 * self.following > len(self.more):
-            del self.more[: self.following]
-            self.following = 0
         return 0
 
     def hand_on(self):

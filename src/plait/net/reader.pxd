@@ -1,4 +1,5 @@
 from plait.core.ready cimport Scheduler
+from plait.net.pieces cimport Pieces
 
 cdef class StreamReader:
     cdef object __weakref__
@@ -9,8 +10,7 @@ cdef class StreamReader:
     cdef public bint _eof, _paused
     cdef bytes head                     # what was received and not yet read begins at head[at]
     cdef Py_ssize_t at
-    cdef list more                      # and goes on in more[following:], or None
-    cdef Py_ssize_t following
+    cdef Pieces more                    # and goes on here, or None
     cdef Py_ssize_t size                # in all
     cdef Py_ssize_t searched            # `sought` does not begin in so many of them
     cdef bytes sought

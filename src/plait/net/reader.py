@@ -12,6 +12,7 @@ from cython.cimports.libc.string import memchr
 from cython.cimports.plait.core.done import done
 from cython.cimports.plait.core.futures import Future, State
 from cython.cimports.plait.net.linux import PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cython.cimports.plait.net.pieces import pieces_of
 
 from plait.net import waiting
 from plait.standard import reader_repr
@@ -81,10 +82,9 @@ class StreamReader:
             self.head = data
             self.at = 0
         elif self.more is None:
-            self.more = [data]
-            self.following = 0
+            self.more = pieces_of(data)
         else:
-            self.more.append(data)
+            self.more.pieces.append(data)
         self.size += PyBytes_GET_SIZE(data)
         return 0
 
@@ -179,14 +179,9 @@ class StreamReader:
         if self.more is None:
             self.head = None
             return 0
-        self.head = self.more[self.following]
-        self.more[self.following] = None
-        self.following += 1
-        if self.following == len(self.more):
+        self.head = self.more.take()
+        if not self.more.left():
             self.more = None
-        elif self.following > 1024 and 2 * self.following > len(self.more):
-            del self.more[: self.following]
-            self.following = 0
         return 0
 
     def resume(self):
@@ -233,7 +228,7 @@ class StreamReader:
         place: cython.Py_ssize_t = 0  # of the chunk's first unread byte
         start: cython.Py_ssize_t = self.at
         chunk = self.head
-        number: cython.Py_ssize_t = self.following
+        number: cython.Py_ssize_t = self.more.first if self.more is not None else 0
         while place < self.size:
             size: cython.Py_ssize_t = PyBytes_GET_SIZE(chunk) - start
             skipped: cython.Py_ssize_t = self.searched - place
@@ -248,7 +243,7 @@ class StreamReader:
             place += size
             start = 0
             if place < self.size:
-                chunk = self.more[number]
+                chunk = self.more.pieces[number]
                 number += 1
         self.searched = self.size
         return -1

@@ -49,3 +49,5 @@ cdef class Receiver(Sender):
     cdef int end_of_file(self) except -1
     cdef int watch(self) except -1
     cdef int later(self) except -1
+
+cdef tuple ways_of(object protocol)

@@ -84,6 +84,16 @@ ENDED = cython.declare(cython.int, 2)
 END_EVENTS = cython.declare(cython.uint, EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 
 
+@cython.cfunc
+def ways_of(protocol) -> tuple:
+    """How a protocol is told what has come: get_buffer of one with buffers or None, what is called with it, our StreamReader or None."""
+    reader = stream_reader_of(protocol)
+    ours = reader if type(reader) is StreamReader else None
+    if isinstance(protocol, asyncio.BufferedProtocol):
+        return protocol.get_buffer, protocol.buffer_updated, ours
+    return None, getattr(protocol, "data_received", None), ours  # one that never reads needs none
+
+
 class Receiving(Operation):
     """A stream's receive. Held by the engine until its last completion; holds the stream."""
 
@@ -116,14 +126,7 @@ class Receiver(Sender):
         """From now on this protocol is told."""
         self.protocol = protocol
         self.layer = protocol if isinstance(protocol, Layer) else None
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            self.on_buffer = protocol.get_buffer
-            self.on_data = protocol.buffer_updated
-        else:
-            self.on_buffer = None
-            self.on_data = getattr(protocol, "data_received", None)  # one that never reads needs none
-        reader = stream_reader_of(protocol)
-        self.reader = reader if type(reader) is StreamReader else None
+        self.on_buffer, self.on_data, self.reader = ways_of(protocol)
         if self.on_buffer is not None and self.receiving is not None:
             self.end_receiving()
         return 0

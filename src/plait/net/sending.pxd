@@ -1,5 +1,6 @@
 from plait.core.ready cimport Runnable, Scheduler
 from plait.engine.contract cimport Operation, Source
+from plait.net.pieces cimport Pieces
 
 cdef class Network(Runnable):
     cdef readonly Scheduler loop
@@ -25,8 +26,7 @@ cdef class Sender(Source):
     cdef object protocol                # None after connection_lost
     cdef Layer layer                    # the same if it is one, else None
     cdef object head                    # first queued chunk, bytes
-    cdef list tail                      # further chunks, or None
-    cdef Py_ssize_t tail_next           # first of `tail` that is still to be sent
+    cdef Pieces tail                    # further chunks, or None
     cdef Py_ssize_t head_sent           # bytes of `head` that are sent
     cdef Py_ssize_t queued              # bytes that are queued in all
     cdef Py_ssize_t high_water, low_water

@@ -35,6 +35,7 @@ from cython.cimports.plait.net.linux import (
     sendmsg,
     shutdown,
 )
+from cython.cimports.plait.net.pieces import pieces_of
 
 from plait.standard import LOST_WRITES_MAX
 
@@ -211,10 +212,9 @@ class Sender(Source):
             self.head = data
             self.head_sent = 0
         elif self.tail is None:
-            self.tail = [data]
-            self.tail_next = 0
+            self.tail = pieces_of(data)
         else:
-            self.tail.append(data)
+            self.tail.pieces.append(data)
         self.queued += size
         return 0
 
@@ -345,10 +345,10 @@ class Sender(Source):
         parts[0].iov_base = PyBytes_AS_STRING(self.head) + self.head_sent
         parts[0].iov_len = size
         at: cython.Py_ssize_t
-        for at in range(self.tail_next, len(self.tail)):
+        for at in range(self.tail.first, len(self.tail.pieces)):
             if count == PARTS_MAX:
                 break
-            chunk = self.tail[at]
+            chunk = self.tail.pieces[at]
             parts[count].iov_base = PyBytes_AS_STRING(chunk)
             parts[count].iov_len = PyBytes_GET_SIZE(chunk)
             size += PyBytes_GET_SIZE(chunk)
@@ -373,15 +373,10 @@ class Sender(Source):
             if self.tail is None:
                 self.head = None
                 return 0
-            self.head = self.tail[self.tail_next]
+            self.head = self.tail.take()
             self.head_sent = 0
-            self.tail[self.tail_next] = None
-            self.tail_next += 1
-            if self.tail_next == len(self.tail):
+            if not self.tail.left():
                 self.tail = None
-        if self.tail is not None and self.tail_next > 1024 and 2 * self.tail_next > len(self.tail):
-            del self.tail[: self.tail_next]
-            self.tail_next = 0
         return 0
 
     def drained(self):

@@ -7,7 +7,6 @@ one record, and are encrypted no further ahead than the stream below takes them.
 Everything that changes the state is in this file; the states are in tls.pxd.
 """
 
-import asyncio
 import logging
 import warnings
 
@@ -26,7 +25,7 @@ from cython.cimports.plait.net.linux import (
     PyBytes_GET_SIZE,
     PyObject_GetBuffer,
 )
-from cython.cimports.plait.net.reader import StreamReader
+from cython.cimports.plait.net.receiving import ways_of
 from cython.cimports.plait.net.sending import Layer
 from cython.cimports.plait.net.stream import Stream
 
@@ -41,7 +40,6 @@ from plait.standard import (
     SSLTransport,
     default_client_context,
     ssl_calls,
-    stream_reader_of,
 )
 
 try:
@@ -123,14 +121,7 @@ class TLSTransport(Encryptor):
         """From now on this protocol is told."""
         self.protocol = protocol
         self.inner = protocol if isinstance(protocol, Layer) else None
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            self.on_buffer = protocol.get_buffer
-            self.on_data = protocol.buffer_updated
-        else:
-            self.on_buffer = None
-            self.on_data = getattr(protocol, "data_received", None)  # one that never reads needs none
-        reader = stream_reader_of(protocol)
-        self.reader = reader if type(reader) is StreamReader else None
+        self.on_buffer, self.on_data, self.reader = ways_of(protocol)
         return 0
 
     def switch(self, state):
