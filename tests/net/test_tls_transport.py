@@ -599,6 +599,27 @@ def test_a_connection_that_has_ended_is_freed_without_the_collector(run, context
     run(main())
 
 
+def test_one_that_was_closed_twice_keeps_nothing_of_tls(run, contexts):
+    """A protocol that keeps its transport is a cycle with it, which is not to keep the SSLContext; what is called then does no harm."""
+
+    async def main():
+        async with linked(contexts) as (client, _):
+            transport = client.transport
+            assert contexts[1] is transport.get_extra_info("sslcontext")
+            transport.close()
+            assert contexts[1] is transport.get_extra_info("sslcontext")
+            transport.close()
+            await client.lost
+            assert "gone" == transport.get_extra_info("sslcontext", "gone")
+            for call in (transport.pause_reading, transport.resume_reading, transport.close, transport.abort):
+                call()
+            transport.write(b"to nobody")
+            assert 0 == transport.get_write_buffer_size()
+            assert repr(transport).startswith("<TLS closing on ")
+
+    run(main())
+
+
 def test_it_says_what_it_is(run, contexts):
     async def main():
         async with linked(contexts) as (client, _):

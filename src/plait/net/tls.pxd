@@ -28,6 +28,7 @@ cdef class TLSTransport(Encryptor):
     cdef Told told_app
     cdef Py_ssize_t incoming_high, incoming_low              # of what is received and not decrypted
     cdef bint closed                    # close(), abort() or the end
+    cdef bint done_with                 # close() was called after that: nobody asks about it any more
     cdef bint eof                       # the stream below has ended
     cdef bint reading_paused            # by the protocol
     cdef bint stream_paused             # we have paused it

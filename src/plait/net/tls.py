@@ -203,6 +203,10 @@ class TLSTransport(Encryptor):
         self.inner = None
         self.wake(error)
         self.forget_timers()
+        if self.done_with:
+            # As asyncio's: a protocol that keeps its transport, and so is a cycle with it, keeps no SSLContext alive.
+            self._sslobj = self._sslcontext = self.ssl_read = self.ssl_write = None
+            self.extra = {}
 
     def pause_writing(self):
         self.below_paused = True
@@ -472,7 +476,9 @@ class TLSTransport(Encryptor):
     def close(self):
         """Send what is queued, then TLS's own goodbye, and close when the peer has answered it; connection_lost(None) follows."""
         self._loop.check_thread()
-        if not self.closed:
+        if self.closed:
+            self.done_with = True
+        else:
             self.closed = True
             self.start_shutdown()
 
