@@ -37,8 +37,8 @@ class Load:
 
     @property
     def floors_fit(self) -> bool:
-        """Whether the C servers answer it too."""
-        return self.style == "protocol" and not self.tls
+        """Whether the C servers answer it too: they receive and send, whatever the style."""
+        return self.style in ("protocol", "streams", "sock") and not self.tls
 
 
 @dataclass(frozen=True)
