@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import ssl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from bench import loops, machine, picture, progress, report, rounds
 from bench.drivers import Drivers, Effort
 from bench.loops import FILE_PEERS, FLOORS, RECORDED, Subject
 from bench.processes import Process, ProcessError, workload
-from bench.programs import BuildError, program
+from bench.programs import BuildError, openssl, program
 from bench.results import Results
 from bench.rows import ROWS, Row, select
 
@@ -98,6 +99,11 @@ def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
         wanted.append(RECORDED)
     results = Results(base="", subjects=[], machine=machine.describe(), quick=options.quick)
     subjects = present(wanted, results)
+    tls_floors = any(row.load and row.load.tls and row.load.floors_fit for row in rows)
+    if tls_floors and any(s.is_floor for s in subjects) and openssl() != ssl.OPENSSL_VERSION:
+        results.notes.append(
+            f"The C programs of TLS have {openssl()}, Python has {ssl.OPENSSL_VERSION}: they are no limit of each other."
+        )
     for note in results.notes:
         print(f"bench: {note}", file=sys.stderr)
     measured = [s.name for s in subjects if not s.is_floor and not s.files_only and not s.recorded_only]

@@ -100,7 +100,9 @@ class Drivers:
     def _server(self, load: Load, subject: Subject) -> Served:
         """The running server of this subject, started if need be."""
         command: list[str] = []
-        if subject == C_EPOLL:
+        if subject.is_floor and load.tls:
+            command = [str(program("echo_tls")), "epoll" if subject == C_EPOLL else "uring"]
+        elif subject == C_EPOLL:
             command = [str(program("echo_epoll"))]
         elif subject == C_URING:
             command = [str(program("echo_uring")), "poll" if load.size >= BULK else "buffers"]

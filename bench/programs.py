@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = Path(__file__).resolve().parent / "c"
 OUT = ROOT / "build" / "bench"
-LIBRARIES = {"loadtls": ["-lssl", "-lcrypto"]}
+LIBRARIES = {name: ["-lssl", "-lcrypto"] for name in ("echo_tls", "loadtls")}
 
 
 class BuildError(Exception):
@@ -35,3 +35,8 @@ def program(name: str) -> Path:
         raise BuildError(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
     fresh.replace(target)  # atomic: another run may be starting the old one
     return target
+
+
+def openssl() -> str:
+    """The version that the floor of the rows of TLS has. Raises BuildError."""
+    return subprocess.run([program("echo_tls"), "version"], capture_output=True, text=True, check=True).stdout.strip()

@@ -25,7 +25,7 @@ def rows_of_round(rows: Sequence[Row], number: int) -> list[Row]:
 
 
 def subjects_of(row: Row, subjects: Sequence[Subject], number: int) -> list[Subject]:
-    """Who is measured for a row, in this round's order. The floors know TCP only; libraries know files only."""
+    """Who is measured for a row, in this round's order. The floors know TCP and TLS only; libraries know files only."""
     floors_fit = row.load is not None and row.load.floors_fit
     fit = [
         s

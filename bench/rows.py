@@ -38,7 +38,7 @@ class Load:
     @property
     def floors_fit(self) -> bool:
         """Whether the C servers answer it too: they receive and send, whatever the style."""
-        return self.style in ("protocol", "streams", "sock") and not self.tls
+        return self.style in ("protocol", "streams", "sock")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ import pytest
 
 from bench import loops, machine, picture, report, rounds, rows
 from bench.processes import Process, ProcessError, workload
-from bench.programs import ROOT, program
+from bench.programs import ROOT, openssl, program
 from bench.results import Results
 from bench.stats import Sample, Spread, calm, median_rate, ratio, spread
 from bench.workloads import tasks
@@ -126,7 +128,7 @@ class TestRounds:
             "tcp-1k-x10": 2,
             "streams-1k-x100": 2,
             "sock-1k-x100": 2,
-            "tls-1k-x100": 1,
+            "tls-1k-x100": 2,
             "uvicorn-x100": 1,
             "sleep0-x1": 1,
         }
@@ -194,6 +196,12 @@ def floor(request: pytest.FixtureRequest) -> Iterator[tuple[Process, str]]:
         yield server, server.hear().split()[1]
 
 
+@pytest.fixture(params=["epoll", "uring"])
+def tls_floor(request: pytest.FixtureRequest) -> Iterator[tuple[Process, str]]:
+    with Process([program("echo_tls"), request.param], *machine.cores()) as server:
+        yield server, server.hear().split()[1]
+
+
 class TestPrograms:
     # The load generator compares every byte during its warm-up and fails if one is wrong, lost or added.
     @pytest.mark.parametrize("client", [[], ["--epoll"]], ids=["io_uring", "epoll"])
@@ -218,6 +226,56 @@ class TestPrograms:
         assert found["messages"] > 0
         assert found["cpu_us"] > 0
         assert ("epoll" if client else "io_uring") == found["client"]
+
+    @pytest.mark.parametrize(
+        "load", ["--size 1 --conns 1", "--size 1024 --conns 200 --outstanding 16", "--size 300000 --conns 20"]
+    )
+    def test_the_floors_echo_over_tls(self, tls_floor: tuple[Process, str], load: str) -> None:
+        server, port = tls_floor
+        command = [program("loadtls"), "--port", port, "--pid", str(server.pid), "--secs", "0.02", "--warmup", "0.2"]
+        with Process([*command, *load.split()], *machine.cores()) as generator:
+            found = json.loads(generator.hear())
+        assert found["messages"] > 0
+        assert found["cpu_us"] > 0
+
+    def test_the_floor_of_tls_is_what_the_loops_in_python_have(self, tls_floor: tuple[Process, str]) -> None:
+        """The same cipher of the same TLS: otherwise it would be another row's limit. Another OpenSSL is said in a note."""
+        trusting = ssl.create_default_context()
+        trusting.check_hostname = False
+        trusting.verify_mode = ssl.CERT_NONE
+        server = Process(workload("echo", "asyncio:new_event_loop", "protocol", "tls"), *machine.cores())
+        with server:
+            ports = [int(tls_floor[1]), int(server.hear().split()[1])]
+            found = []
+            for port in ports:
+                with socket.create_connection(("127.0.0.1", port)) as plain, trusting.wrap_socket(plain) as connection:
+                    connection.sendall(b"hello")
+                    assert b"hello" == connection.recv(5)
+                    found.append((connection.version(), connection.cipher()))
+        assert found[0] == found[1]
+        assert "TLSv1.3" == found[0][0]
+
+    def test_another_openssl_than_pythons_is_said(self, tmp_path: Path) -> None:
+        (tmp_path / "sitecustomize.py").write_text("import ssl; ssl.OPENSSL_VERSION = 'OpenSSL 9'")
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        notes = []
+        for chosen in ({}, {"env": environment}):
+            command = [sys.executable, "-m", "bench", "--quick", "--loops=asyncio", "--rows=tls-1k-x100"]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=True, **chosen)
+            notes.append(f"The C programs of TLS have {openssl()}, Python has OpenSSL 9" in done.stdout)
+        assert [False, True] == notes
+
+    @pytest.mark.parametrize("peer", ["hello", ""], ids=["no TLS", "nothing"])
+    def test_the_floor_of_tls_outlives_a_peer_that_ends_early(self, tls_floor: tuple[Process, str], peer: str) -> None:
+        _, port = tls_floor
+        with socket.create_connection(("127.0.0.1", int(port))) as other:
+            other.sendall(peer.encode())
+            other.shutdown(socket.SHUT_WR)
+            while other.recv(4096):
+                pass
+        command = [program("loadtls"), "--port", port, "--conns", "1", "--secs", "0.02", "--warmup", "0.02"]
+        with Process(command, *machine.cores()) as generator:
+            assert json.loads(generator.hear())["messages"] > 0
 
     @pytest.mark.parametrize("client", [[], ["--epoll"]], ids=["io_uring", "epoll"])
     def test_the_load_generator_refuses_a_server_that_changes_bytes(self, client: list[str]) -> None:
