@@ -184,6 +184,156 @@ def test_an_answer_from_memory_is_a_coroutine_to_all_who_ask(run):
     run(main())
 
 
+CALLS = [
+    ("read", (10,)),
+    ("readexactly", (6,)),
+    ("readline", ()),
+    ("readuntil", (b"\n",)),
+    ("__anext__", ()),
+]
+
+
+@pytest.fixture(params=CALLS, ids=[name for name, _ in CALLS])
+def reads(request):
+    """A call that has to wait until b"12345\\n" comes."""
+    name, args = request.param
+    return lambda reader: getattr(reader, name)(*args)
+
+
+def test_a_read_that_waits_is_a_coroutine_to_all_who_ask(run, reads):
+    async def fed(reader, awaitable):
+        waiting = asyncio.ensure_future(awaitable)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert reader._waiter is not None
+        reader.feed_data(b"12345\n")
+        return await waiting
+
+    async def main():
+        reader = asyncio.StreamReader()
+        assert asyncio.iscoroutine(call := reads(reader))
+        assert b"12345\n" == await fed(reader, call)
+        assert b"12345\n" == await fed(reader, asyncio.wait_for(reads(reader), 10))
+        assert [b"12345\n"] == await fed(reader, asyncio.gather(reads(reader)))
+        assert b"12345\n" == await fed(reader, asyncio.shield(reads(reader)))
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(reads(reader))
+            assert "StreamReader." in repr(task)
+            assert b"12345\n" == await fed(reader, task)
+
+    run(main())
+
+
+def test_a_read_does_nothing_before_it_is_awaited(run, reads):
+    async def main():
+        reader = asyncio.StreamReader()
+        first, second = reads(reader), reads(reader)
+        assert reader._waiter is None
+        reader.feed_data(b"12345\n")
+        assert b"12345\n" == await second
+        waiting = asyncio.ensure_future(first)
+        await asyncio.sleep(0)
+        reader.feed_data(b"12345\n")
+        assert b"12345\n" == await waiting
+
+    run(main())
+
+
+def test_a_read_that_is_never_awaited_is_warned_of(run, reads):
+    async def main():
+        reader = asyncio.StreamReader()
+        with pytest.warns(RuntimeWarning, match=r"coroutine 'StreamReader\.\w+' was never awaited"):
+            reads(reader)
+        closed = reads(reader)
+        closed.close()
+        del closed
+        gc.collect()
+
+    run(main())
+
+
+def test_a_read_is_awaited_once(run, reads):
+    async def main():
+        reader = asyncio.StreamReader()
+        call = reads(reader)
+        first = asyncio.create_task(call)
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="being awaited already"):
+            await call
+        reader.feed_data(b"12345\n")
+        assert b"12345\n" == await first
+        with pytest.raises(RuntimeError, match="cannot reuse"):
+            await call
+
+    run(main())
+
+
+def test_a_read_driven_by_hand(run, reads):
+    async def main():
+        reader = asyncio.StreamReader()
+        call = reads(reader)
+        future = call.send(None)
+        assert future is call.cr_await is reader._waiter
+        with pytest.raises(ValueError, match="thrown"):
+            call.throw(ValueError("thrown"))
+        assert reader._waiter is None
+        call = reads(reader)
+        call.send(None)
+        reader.feed_data(b"12345\n")
+        with pytest.raises(StopIteration) as stopped:
+            call.send(None)
+        assert b"12345\n" == stopped.value.value
+        call = reads(reader)
+        call.send(None)
+        call.close()
+        assert reader._waiter is None
+        call = reads(reader)
+        call.send(None)
+        reader.set_exception(ConnectionError("lost"))
+        with pytest.raises(ConnectionError, match="lost"):
+            call.send(None)
+        with pytest.raises(ConnectionError, match="lost"):
+            await reads(reader)
+
+    run(main())
+
+
+def test_an_end_of_a_read_does_not_take_the_place_of_the_next(run):
+    async def main():
+        reader = asyncio.StreamReader()
+        first = asyncio.ensure_future(reader.read(1))
+        await asyncio.sleep(0)
+        reader.feed_data(b"x")  # the first goes on in the next turn, but the byte is taken before
+        assert b"x" == await reader.read(1)
+        second = asyncio.ensure_future(reader.read(1))
+        await asyncio.sleep(0)
+        assert b"" == await first  # as asyncio's
+        reader.feed_data(b"y")
+        assert b"y" == await second
+
+    run(main())
+
+
+def test_a_number_of_bytes_may_be_any_whole_number(run):
+    async def main():
+        reader = asyncio.StreamReader()
+        reader.feed_data(b"abcdef")
+        assert b"a" == await reader.read(True)
+        assert b"b" == await reader.readexactly(True)
+        assert b"cdef" == await reader.read(2**70)
+        waiting = asyncio.ensure_future(reader.readexactly(2**70))
+        await asyncio.sleep(0)
+        reader.feed_data(b"ghi")
+        reader.feed_eof()
+        with pytest.raises(asyncio.IncompleteReadError) as caught:
+            await waiting
+        assert (b"ghi", 2**70) == (caught.value.partial, caught.value.expected)
+        with pytest.raises(TypeError):
+            await reader.read(1.5)
+
+    run(main())
+
+
 def test_two_who_wait_at_once_are_told_so(run):
     async def main():
         reader = asyncio.StreamReader()

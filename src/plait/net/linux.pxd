@@ -89,6 +89,7 @@ cdef extern from "Python.h":
     bytes PyBytes_FromStringAndSize(const char* text, Py_ssize_t size)
     char* PyBytes_AS_STRING(object data)
     Py_ssize_t PyBytes_GET_SIZE(object data)
+    Py_ssize_t PyNumber_AsSsize_t(object number, PyObject* error) except? -1   # NULL: cut off instead of an error
     object PyUnicode_DecodeFSDefault(const char* text)
     ctypedef struct Buffer "Py_buffer":
         void* buf

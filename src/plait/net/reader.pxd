@@ -1,5 +1,14 @@
+from plait.core.futures cimport Future
 from plait.core.ready cimport Scheduler
+from plait.net.calls cimport Call
 from plait.net.pieces cimport Pieces
+
+cdef enum Kind:
+    READ
+    EXACTLY
+    UNTIL
+    LINE
+    NEXT_LINE
 
 cdef class StreamReader:
     cdef object __weakref__
@@ -26,3 +35,13 @@ cdef class StreamReader:
     cdef Py_ssize_t find_byte(self, char byte) except -2
     cdef Py_ssize_t held(self) except -1
     cdef bint at_hand(self) except -1
+    cdef Py_ssize_t found(self, bytes separator) except -1
+    cdef Future start_waiting(self, str name)
+
+cdef class ReadCall(Call):
+    cdef readonly StreamReader reader   # None at its end
+    cdef Kind kind
+    cdef Py_ssize_t size                # how many are asked for
+    cdef object argument                # as it was asked for: their number, or the separator
+    cdef int woken(self) except -1
+    cdef Py_ssize_t find_line(self) except -1

@@ -1,17 +1,21 @@
 """asyncio.StreamReader, compiled: what asyncio.open_connection() and start_server() hand out on our loop.
 
-Chunks are kept as they came, and one that is asked for as it is is handed over uncopied. A call that memory can answer is answered without
-a coroutine; the others are in waiting.py. Some libraries look into `_buffer`: from then on a bytearray is all there is.
+Chunks are kept as they came, and one that is asked for as it is is handed over uncopied. A call that memory can answer is answered at
+once, one that has to wait is a ReadCall, and what is rarely asked for is a coroutine in waiting.py. Some libraries look into `_buffer`:
+from then on a bytearray is all there is.
 """
 
-from asyncio import LimitOverrunError
+from asyncio import IncompleteReadError, LimitOverrunError
 from asyncio import StreamReader as AsyncioStreamReader
 
 import cython
+from cython.cimports.cpython.object import PyObject, PyTypeObject
 from cython.cimports.libc.string import memchr
+from cython.cimports.plait.core.cpython import plait_drop, plait_reuse
 from cython.cimports.plait.core.done import done
 from cython.cimports.plait.core.futures import Future, State
-from cython.cimports.plait.net.linux import PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cython.cimports.plait.net.calls import NOT_NOW, Call, Stage
+from cython.cimports.plait.net.linux import PyBytes_AS_STRING, PyBytes_GET_SIZE, PyNumber_AsSsize_t
 from cython.cimports.plait.net.pieces import pieces_of
 
 from plait.net import waiting
@@ -20,6 +24,11 @@ from plait.standard import reader_repr
 LINE_END = cython.declare(bytes, b"\n")
 FOUND_TOO_LATE = cython.declare(str, "Separator is found, but chunk is longer than limit")
 NOT_FOUND = cython.declare(str, "Separator is not found, and chunk exceed the limit")
+# What is longer than any buffer.
+ALL = cython.declare(cython.Py_ssize_t, 2**62)
+NAMES = ("read", "readexactly", "readuntil", "readline", "__anext__")
+# Who waits, in the message for a second one that would.
+WAITERS = ("read", "readexactly", "readuntil", "readuntil", "readuntil")
 
 
 class StreamReader:
@@ -248,18 +257,12 @@ class StreamReader:
         self.searched = self.size
         return -1
 
-    # For waiting.py.
+    # Waiting for more.
 
-    def _held(self):
-        return self.held()
+    def _start_waiting(self, name: str):
+        return self.start_waiting(name)
 
-    def _take(self, size: cython.Py_ssize_t):
-        return self.take(size)
-
-    def _find(self, separator: bytes):
-        return self.find(separator)
-
-    def _start_waiting(self, name):
+    def start_waiting(self, name):
         """A future that is done when there is more, or the end."""
         if self._waiter is not None:
             raise RuntimeError(f"{name}() called while another coroutine is already waiting for incoming data")
@@ -267,8 +270,10 @@ class StreamReader:
         if self._paused:  # a limit that is smaller than what is waited for
             self._paused = False
             self._transport.resume_reading()
-        self._waiter = self._loop.create_future()
-        return self._waiter
+        waiter: Future = Future.__new__(Future)
+        waiter.setup(self._loop)
+        self._waiter = waiter
+        return waiter
 
     def _wait_for_data(self, func_name):
         return waiting.wait(self, func_name)
@@ -277,38 +282,137 @@ class StreamReader:
 
     def read(self, n=-1):
         """Up to `n` bytes, at least one but at the end; -1: all up to the end."""
-        if n > 0 and self.at_hand():
-            return done(self.take(n))
+        size: cython.Py_ssize_t
+        if type(n) is int:
+            size = PyNumber_AsSsize_t(n, cython.NULL)
+            if size > 0:
+                if self.at_hand():
+                    return done(self.take(size))
+                return call_of(self, Kind.READ, size, n)
         return waiting.read(self, n)
 
     def readexactly(self, n):
         """Exactly `n` bytes; IncompleteReadError, with what there was, where the end comes before."""
-        if n > 0 and self._exception is None and self.held() >= n:
-            return done(self.take(n))
+        size: cython.Py_ssize_t
+        if type(n) is int:
+            size = PyNumber_AsSsize_t(n, cython.NULL)
+            if size > 0:
+                if self._exception is None and self.held() >= size:
+                    return done(self.take(size))
+                return call_of(self, Kind.EXACTLY, size, n)
         return waiting.readexactly(self, n)
 
     def readline(self):
         """A line with its end; what there is at the end of all. ValueError for a line longer than the limit."""
-        if self.at_hand() and self.held() <= self._limit:
-            size: cython.Py_ssize_t = self.find(LINE_END)
-            if size:
-                return done(self.take(size))
-        return waiting.readline(self)
+        size: cython.Py_ssize_t = self.found(LINE_END)
+        return done(self.take(size)) if size else call_of(self, Kind.LINE, 0, LINE_END)
 
     def readuntil(self, separator=LINE_END):
         """Up to the separator and with it; IncompleteReadError where the end comes before, LimitOverrunError where it is too far."""
-        if type(separator) is bytes and separator and self.at_hand() and self.held() <= self._limit:
-            size: cython.Py_ssize_t = self.find(separator)
-            if size:
-                return done(self.take(size))
+        if type(separator) is bytes and separator:
+            size: cython.Py_ssize_t = self.found(separator)
+            return done(self.take(size)) if size else call_of(self, Kind.UNTIL, 0, separator)
         return waiting.readuntil(self, separator)
 
     def __aiter__(self):
         return self
 
     def __anext__(self):
-        if self.at_hand() and self.held() <= self._limit:
-            size: cython.Py_ssize_t = self.find(LINE_END)
+        size: cython.Py_ssize_t = self.found(LINE_END)
+        return done(self.take(size)) if size else call_of(self, Kind.NEXT_LINE, 0, LINE_END)
+
+    def found(self, separator):
+        """find() where it has nothing to raise; else 0."""
+        return self.find(separator) if self.at_hand() and self.held() <= self._limit else 0
+
+
+class ReadCall(Call):
+    """What the methods above return when memory cannot answer."""
+
+    def name(self):
+        return f"StreamReader.{NAMES[self.kind]}"
+
+    def begin(self):
+        if self.reader._exception is not None:
+            raise self.reader._exception
+        return 0
+
+    def attempt(self):
+        reader = self.reader
+        woken: cython.bint = self.waiter is not None
+        if woken:
+            self.woken()
+        if self.kind == Kind.READ:
+            if not (woken or reader._eof or reader.held()):
+                return NOT_NOW
+            return reader.take(self.size)
+        if self.kind == Kind.EXACTLY:
+            if reader.held() >= self.size:
+                return reader.take(self.size)
+        else:
+            size: cython.Py_ssize_t = reader.find(self.argument) if self.kind == Kind.UNTIL else self.find_line()
             if size:
-                return done(self.take(size))
-        return waiting.next_line(self)
+                return reader.take(size)
+        if not reader._eof:
+            return NOT_NOW
+        rest: bytes = reader.take(ALL)
+        if self.kind == Kind.LINE or (self.kind == Kind.NEXT_LINE and rest):
+            return rest
+        if self.kind == Kind.NEXT_LINE:
+            raise StopAsyncIteration
+        raise IncompleteReadError(rest, self.argument if self.kind == Kind.EXACTLY else None)
+
+    def woken(self):
+        """It has waited, and goes on if that was for something."""
+        waiter = self.waiter
+        self.waiter = None
+        if self.reader._waiter is waiter:
+            self.reader._waiter = None
+        if waiter.state != State.FINISHED or waiter.failed:
+            waiter.result_of()
+        return 0
+
+    def find_line(self):
+        """Of a line that is too long nothing is kept, so far as it is there."""
+        reader = self.reader
+        try:
+            return reader.find(LINE_END)
+        except LimitOverrunError as error:
+            dropped: bytes = reader.take(error.consumed + 1)
+            if not dropped.endswith(LINE_END):
+                reader.take(ALL)
+            raise ValueError(error.args[0]) from error
+
+    def wait(self):
+        self.waiter = self.reader.start_waiting(WAITERS[self.kind])
+        self.waiter.begin_await()
+        return 0
+
+    def end(self):
+        if self.waiter is not None and self.reader._waiter is self.waiter:
+            self.reader._waiter = None
+        Call.end(self)
+        self.reader = None
+        return 0
+
+
+@cython.cfunc
+def call_of(reader: StreamReader, kind: Kind, size: cython.Py_ssize_t, argument) -> ReadCall:
+    call: ReadCall = ReadCall.__new__(ReadCall)
+    call.reader = reader
+    call.kind = kind
+    call.size = size
+    call.argument = argument
+    return call
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def call_dealloc(call: cython.pointer(PyObject)) -> cython.void:
+    """tp_dealloc: __del__ only if it would complain."""
+    plait_drop(
+        call, cython.cast(cython.pointer(PyTypeObject), ReadCall), cython.cast(ReadCall, call).stage == Stage.NEW
+    )
+
+
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), ReadCall), call_dealloc, False)

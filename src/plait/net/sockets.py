@@ -1,36 +1,28 @@
 """sock_*(): calls on sockets that belong to the program.
 
-Each call is an object that does what asyncio's coroutine of the name does, and is a coroutine to all who ask (asyncio.iscoroutine); it has
-no frame. Nothing happens before it is awaited. The system call is tried at once, unless the last receive is known to have left
-nothing; where the kernel has nothing to give the call waits until the descriptor is ready (core/watches.py) and tries again in
-the slice of its task. So one that is cancelled has taken nothing, and a wait costs one epoll_ctl.
+Each call is a coroutine without a frame (calls.py) that does what asyncio's of the name does. The system call is tried at once, unless the
+last receive is known to have left nothing; where the kernel has nothing to give the call waits until the descriptor is ready
+(core/watches.py) and tries again in the slice of its task. So one that is cancelled has taken nothing, and a wait costs one epoll_ctl.
 
 Sockets of other classes than socket.socket are called by their methods, for these may be their own.
 """
 
 import os
 import socket
-import warnings
 
 import cython
 from cython.cimports.cpython.object import PyObject, PyTypeObject
-from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.plait.core.cpython import (
     EPOLLIN,
     EPOLLOUT,
-    PYGEN_ERROR,
-    PYGEN_NEXT,
-    PYGEN_RETURN,
-    PyObjectPointer,
-    PySendResult,
     plait_drop,
-    plait_raise,
     plait_reuse,
-    plait_set_await,
 )
-from cython.cimports.plait.core.futures import Future, State
+from cython.cimports.plait.core.futures import Future
 from cython.cimports.plait.core.turn import Core
 from cython.cimports.plait.core.watches import Watch
+from cython.cimports.plait.net.calls import NOT_NOW, Call, Stage
 from cython.cimports.plait.net.linux import (
     EAGAIN,
     EINTR,
@@ -60,11 +52,8 @@ from cython.cimports.plait.net.sending import Network
 from plait.standard import check_not_ssl_socket
 
 PlainSocket = cython.declare(object, socket.socket)
-# What attempt() says when the kernel has nothing to give, or takes nothing.
-NOT_NOW = cython.declare(object, object())
 # From here on a copy out of the hot buffer costs more than memory of its own.
 BULK_MIN = cython.declare(cython.Py_ssize_t, 32 * 1024)
-REUSED = cython.declare(str, "cannot reuse already awaited coroutine")
 NAMES = (
     "sock_recv",
     "sock_recv_into",
@@ -77,108 +66,15 @@ NAMES = (
 )
 
 
-class SocketCall:
-    """What sock_recv() and its like return: a coroutine that has no frame."""
+class SocketCall(Call):
+    """What sock_recv() and its like return."""
 
     def __dealloc__(self):
         if self.lent:
             PyBuffer_Release(cython.address(self.view))
 
-    def __del__(self):
-        if self.stage == Stage.NEW:
-            warnings.warn(
-                f"coroutine 'Loop.{NAMES[self.kind]}' was never awaited", RuntimeWarning, stacklevel=2, source=self
-            )
-
-    # What a coroutine has.
-
-    def __getattr__(self, name):
-        if name == "__name__":
-            return NAMES[self.kind]
-        if name == "__qualname__":  # as a property, the class would not have its own
-            return f"Loop.{NAMES[self.kind]}"
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    @property
-    def cr_await(self):
-        return self.waiter
-
-    @property
-    def cr_running(self):
-        return False
-
-    @property
-    def cr_frame(self):
-        return None
-
-    @property
-    def cr_code(self):
-        return None
-
-    @property
-    def cr_origin(self):
-        return None
-
-    def __repr__(self):
-        return f"<coroutine object Loop.{NAMES[self.kind]} at {id(self):#x}>"
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return self.send_none()
-
-    def send(self, value, /):
-        """One step: the future that it waits for, or StopIteration with the result."""
-        return self.send_none()
-
-    def throw(self, typ, val=None, tb=None, /):
-        """End it with this exception."""
-        if self.stage == Stage.ENDED:
-            raise RuntimeError(REUSED)
-        self.end()
-        error = typ if val is None else typ(val) if isinstance(typ, type) and not isinstance(val, typ) else val
-        raise error if tb is None else error.with_traceback(tb)
-
-    def close(self):
-        """End it."""
-        if self.stage != Stage.ENDED:
-            self.end()
-
-    def send_none(self):
-        value = self.step()
-        if value is NOT_NOW:
-            return self.waiter
-        raise StopIteration(value)
-
-    # What it does.
-
-    def step(self):
-        """The result; NOT_NOW, and the future to wait for is in `waiter`."""
-        try:
-            if self.stage == Stage.NEW:
-                self.begin()
-            elif self.stage == Stage.ENDED:
-                raise RuntimeError(REUSED)
-            elif self.waiter is not None and self.waiter.state == State.PENDING:
-                raise RuntimeError("coroutine is being awaited already")
-        except BaseException:
-            if self.stage == Stage.NEW:
-                self.stage = Stage.ENDED
-            raise
-        try:
-            result = self.attempt()
-            if result is NOT_NOW:
-                self.wait()
-            else:
-                self.end()
-        except BaseException:
-            self.end()
-            raise
-        return result
+    def name(self):
+        return f"Loop.{NAMES[self.kind]}"
 
     def begin(self):
         sock = self.sock
@@ -190,11 +86,9 @@ class SocketCall:
         return 0
 
     def end(self):
-        """Nothing more will come of it, and nothing is kept."""
-        self.stage = Stage.ENDED
         waiter = self.waiter
+        Call.end(self)
         if waiter is not None:
-            self.waiter = None
             self.watch.give_up(waiter)
         if self.kind == Kind.ROOM and self.watch is not None:
             forget_idle(self.loop, self.sock)
@@ -386,7 +280,6 @@ class SocketCall:
         self.watch = watch
         watch.wait(waiter, wanted)
         self.waiter = waiter
-        self.stage = Stage.WAITING
         waiter.begin_await()
         return 0
 
@@ -467,31 +360,6 @@ def room(self: Core, sock):
     return call_of(self, Kind.ROOM, sock, None, None)
 
 
-# The slots that `await` uses.
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def call_send(
-    iterator: cython.pointer(PyObject), argument: cython.pointer(PyObject), result: cython.pointer(PyObjectPointer)
-) -> PySendResult:
-    """am_send: one step, without a StopIteration."""
-    call: SocketCall = cython.cast(SocketCall, iterator)
-    try:
-        value = call.step()
-    except BaseException as error:
-        plait_raise(error, error.__traceback__)
-        result[0] = cython.NULL
-        return PYGEN_ERROR
-    if value is NOT_NOW:
-        Py_INCREF(call.waiter)  # the caller's reference to what is yielded
-        result[0] = cython.cast(cython.pointer(PyObject), call.waiter)
-        return PYGEN_NEXT
-    Py_INCREF(value)  # the caller's reference to what is returned
-    result[0] = cython.cast(cython.pointer(PyObject), value)
-    return PYGEN_RETURN
-
-
 @cython.cfunc
 @cython.exceptval(check=False)
 def call_dealloc(call: cython.pointer(PyObject)) -> cython.void:
@@ -501,5 +369,4 @@ def call_dealloc(call: cython.pointer(PyObject)) -> cython.void:
     )
 
 
-plait_set_await(cython.cast(cython.pointer(PyTypeObject), SocketCall), call_send)
 plait_reuse(cython.cast(cython.pointer(PyTypeObject), SocketCall), call_dealloc, False)

@@ -4,8 +4,9 @@ from typing import Any
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
-class SocketCall:
-    __name__: str
+from plait.net.calls import Call
+
+class SocketCall(Call):
     @property
     def sock(self) -> socket.socket: ...
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from plait import standard
 from plait.core.standins import Timeout
+from plait.net.reader import ReadCall
 from plait.net.sockets import SocketCall
 from plait.see.kinds import MODULES
 from plait.see.model import WaitKind
@@ -90,11 +91,10 @@ def wait_of(task: Any, loop: Any, frames: list[types.FrameType]) -> Wait:
     if isinstance(future, asyncio.Task):
         return Wait(WaitKind.TASK, "", [future])
     wait = Wait(WaitKind.THREAD, "a thread") if standard.is_given_to_thread(future) else Wait()
-    call = innermost(task)
-    if type(call) is SocketCall and call.__name__.startswith("sock_"):
-        wait = of_socket(call.sock, call.__name__)
-        name_library(wait, frames)
-        return wait
+    called = of_call(innermost(task))
+    if called is not None:
+        name_library(called, frames)
+        return called
     for frame in reversed(frames):
         if is_library(frame) and (found := by_function(frame, loop)) is not None:
             wait = found
@@ -102,6 +102,15 @@ def wait_of(task: Any, loop: Any, frames: list[types.FrameType]) -> Wait:
     if wait.kind in VAGUE:
         name_library(wait, frames)
     return wait
+
+
+def of_call(call: Any) -> Wait | None:
+    """What one of our calls without a frame waits for."""
+    if type(call) is ReadCall:
+        return of_stream(call.reader, "reads from")
+    if type(call) is SocketCall and call.__name__.startswith("sock_"):
+        return of_socket(call.sock, call.__name__)
+    return None
 
 
 def is_library(frame: types.FrameType) -> bool:

@@ -1,0 +1,2 @@
+class Call:
+    __name__: str
