@@ -465,3 +465,54 @@ def test_no_task_begins_on_a_closed_loop(engine):
         with pytest.raises(RuntimeError, match="Event loop is closed"):
             make(coroutine)
         coroutine.close()
+
+
+def test_a_complaint_that_waits_for_the_next_slice_is_no_cancellation(loop):
+    """What the next slice raises stands where a cancelled task has its error."""
+
+    async def wrong():
+        try:
+            await yields(1)
+        except RuntimeError:
+            return task._make_cancelled_error()
+
+    @types.coroutine
+    def yields(value):
+        yield value
+
+    task = loop.create_task(wrong())
+    loop._run_once()
+    told = task._make_cancelled_error()
+    assert (asyncio.CancelledError, ()) == (type(told), told.args)
+    assert asyncio.CancelledError is type(loop.run_until_complete(task))
+
+
+def test_debug_mode_tells_where_a_future_was_made_and_who_awaits_it(loop):
+    loop.set_debug(True)
+    future = loop.create_future()
+    assert "test_debug_mode_tells_where_a_future_was_made_and_who_awaits_it" == future._source_traceback[-1].name
+    loop.set_debug(False)
+    assert loop.create_future()._source_traceback is None
+    if VERSION >= (3, 14):
+
+        async def main():
+            gathering = asyncio.gather(future)
+            await asyncio.sleep(0)
+            assert {asyncio.current_task()} == future._asyncio_awaited_by
+            future.set_result(None)
+            await gathering
+            assert future._asyncio_awaited_by is None
+            assert future._source_traceback is not None
+
+        loop.run_until_complete(main())
+    else:
+        future.cancel()
+
+
+def test_a_number_gives_way_to_a_name(loop):
+    task = loop.create_task(value(1))
+    assert task.get_name().startswith("Task-")
+    task.set_name("known")
+    assert "known" == task.get_name()
+    assert "given" == loop.create_task(value(1), name="given").get_name()
+    loop.run_until_complete(task)

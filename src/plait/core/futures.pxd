@@ -1,4 +1,6 @@
-from plait.core.ready cimport Runnable, Scheduler
+cimport cython
+
+from plait.core.ready cimport Runnable, Scheduler, plait_flag
 from plait.engine.contract cimport Operation
 
 cdef enum State:
@@ -6,24 +8,25 @@ cdef enum State:
     CANCELLED
     FINISHED
 
+# A future and the collector's head before it fill two lines of the processor's cache, a task three, of which a slice needs the first and
+# the last; so what is rare shares its place.
 cdef class Future(Runnable):
     cdef readonly Scheduler _loop
-    cdef State state
-    cdef public bint _asyncio_future_blocking
-    cdef bint log_traceback
-    cdef bint waiter_shares                  # its context is the loop's `master` or was
-    cdef bint waiter_is_task                 # the first waiter is a Task of ours: woken without a handle
+    cdef unsigned char state                 # a State
+    cdef public plait_flag _asyncio_future_blocking
+    cdef plait_flag log_traceback
+    cdef plait_flag waiter_shares            # its context is the loop's `master` or was
+    cdef plait_flag waiter_is_task           # the first waiter is a Task of ours: woken without a handle
+    cdef plait_flag failed
+    cdef object set_aside                    # failed: the traceback; cancelled: the error raised inside; a task: what its next slice raises
     cdef object waiter, waiter_context       # the first callback, kept in place: nearly every future has one
     cdef list more                           # further ones, as (callback, context); context None marks a Task of ours
     cdef object result_value                 # the result, or the exception when failed
-    cdef bint failed
-    cdef object exception_traceback
     cdef public object _cancel_message
-    cdef object cancelled_error
-    cdef object awaited_by                   # a task that waits for it by way of gather(), a TaskGroup, ...; or a set of them
-    cdef readonly object _source_traceback
+    cdef object awaited_by                   # a task that waits for it by way of gather(), a TaskGroup, ...; or a set; or a Traced with it
     cdef object __weakref__
     cdef int setup(self, Scheduler loop) except -1
+    cdef int trace(self) except -1
     cdef object result_of(self)
     cdef int finish(self, object value) except -1
     cdef int finish_failed(self, object exception) except -1
@@ -38,6 +41,10 @@ cdef class Future(Runnable):
 
 cdef class OperationFuture(Future):
     cdef Operation operation                 # None once it was abandoned, or has completed and holds nothing
+
+@cython.final
+cdef class Traced:
+    cdef object source_traceback, awaited_by
 
 cdef class FutureIterator:
     cdef Future future

@@ -60,7 +60,13 @@ class Future:
             raise RuntimeError(f"{type(self).__name__} object is already initialized")
         self._loop = loop
         if loop._debug:
-            self._source_traceback = extract_stack(sys._getframe(0))
+            self.trace()
+        return 0
+
+    def trace(self):
+        traced: Traced = Traced.__new__(Traced)
+        traced.source_traceback = extract_stack(sys._getframe(0))
+        self.awaited_by = traced
         return 0
 
     def __del__(self):
@@ -95,6 +101,10 @@ class Future:
         return self.result_value if self.failed else None
 
     @property
+    def _source_traceback(self):
+        return cython.cast(Traced, self.awaited_by).source_traceback if type(self.awaited_by) is Traced else None
+
+    @property
     def _callbacks(self):
         found = []
         if self.waiter is not None:
@@ -110,8 +120,9 @@ class Future:
     def _asyncio_awaited_by(self):
         """The tasks that wait for it, or None; from 3.14 asyncio.capture_call_graph() asks."""
         found: set = set()
-        if self.awaited_by is not None:
-            found.update(self.awaited_by if type(self.awaited_by) is set else (self.awaited_by,))
+        awaited_by = get_awaited_by(self)
+        if awaited_by is not None:
+            found.update(awaited_by if type(awaited_by) is set else (awaited_by,))
         if self.waiter_is_task:
             found.add(self.waiter)
         for callback, context in self.more or ():
@@ -156,7 +167,7 @@ class Future:
             raise self.make_cancelled_error()
         self.log_traceback = False
         if self.failed:
-            raise self.result_value.with_traceback(self.exception_traceback)
+            raise self.result_value.with_traceback(self.set_aside)
         return self.result_value
 
     def exception(self):
@@ -212,7 +223,7 @@ class Future:
     def finish_failed(self, exception):
         self.check_ready()
         self.result_value = exception
-        self.exception_traceback = exception.__traceback__
+        self.set_aside = exception.__traceback__
         self.failed = True
         self.state = State.FINISHED
         self.log_traceback = True
@@ -229,9 +240,9 @@ class Future:
 
     def make_cancelled_error(self):
         """The CancelledError that was raised inside, once; later ones are new with the same message."""
-        if self.cancelled_error is not None:
-            error = self.cancelled_error
-            self.cancelled_error = None
+        if self.state == State.CANCELLED and self.set_aside is not None:
+            error = self.set_aside
+            self.set_aside = None
             return error
         if self._cancel_message is None:
             return CancelledError()
@@ -375,6 +386,26 @@ class OperationFuture(Future):
         return True
 
 
+class Traced:
+    """Where a future was made, which debug mode remembers, beside those that wait for it."""
+
+
+@cython.cfunc
+def get_awaited_by(future: Future):
+    noted = future.awaited_by
+    return cython.cast(Traced, noted).awaited_by if type(noted) is Traced else noted
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=True)
+def set_awaited_by(future: Future, waiter) -> cython.int:
+    if type(future.awaited_by) is Traced:
+        cython.cast(Traced, future.awaited_by).awaited_by = waiter
+    else:
+        future.awaited_by = waiter
+    return 0
+
+
 class FutureIterator:
     """The generator-like object that asyncio.Future.__await__() gives."""
 
@@ -419,13 +450,13 @@ def future_add_to_awaited_by(future, waiter, /):
     if not isinstance(future, Future):
         native_add_to_awaited_by(future, waiter)
     elif waiter is not None:
-        ours: Future = cython.cast(Future, future)
-        if ours.awaited_by is None:
-            ours.awaited_by = waiter
-        elif type(ours.awaited_by) is set:
-            ours.awaited_by.add(waiter)
+        before = get_awaited_by(cython.cast(Future, future))
+        if before is None:
+            set_awaited_by(cython.cast(Future, future), waiter)
+        elif type(before) is set:
+            before.add(waiter)
         else:
-            ours.awaited_by = {ours.awaited_by, waiter}
+            set_awaited_by(cython.cast(Future, future), {before, waiter})
 
 
 def future_discard_from_awaited_by(future, waiter, /):
@@ -433,11 +464,11 @@ def future_discard_from_awaited_by(future, waiter, /):
     if not isinstance(future, Future):
         native_discard_from_awaited_by(future, waiter)
         return
-    ours: Future = cython.cast(Future, future)
-    if ours.awaited_by is waiter:
-        ours.awaited_by = None
-    elif type(ours.awaited_by) is set:
-        ours.awaited_by.discard(waiter)
+    before = get_awaited_by(cython.cast(Future, future))
+    if before is waiter:
+        set_awaited_by(cython.cast(Future, future), None)
+    elif type(before) is set:
+        before.discard(waiter)
 
 
 native_add_to_awaited_by, native_discard_from_awaited_by = replace_awaited_by(
@@ -501,7 +532,7 @@ def future_send(
         plait_raise(future.make_cancelled_error(), None)
     elif future.failed:
         future.log_traceback = False
-        plait_raise(future.result_value, future.exception_traceback)
+        plait_raise(future.result_value, future.set_aside)
     else:
         Py_INCREF(future.result_value)  # the caller's reference to what is returned
         result[0] = cython.cast(cython.pointer(PyObject), future.result_value)

@@ -1,6 +1,12 @@
 from plait.engine.contract cimport Engine
 from plait.engine.record cimport plait_record
 
+cdef extern from *:
+    """
+    typedef unsigned char plait_flag; /* a truth in one byte of an object, where Cython's own takes four; only 0 and 1 may be put into it */
+    """
+    ctypedef bint plait_flag
+
 cdef class Runnable:
     cdef unsigned char queued                 # stands in the ready ring or among the deferred
     cdef unsigned char unknown                # to the garbage collector: only the loop holds it, see Handle.setup()

@@ -1,19 +1,19 @@
 cimport cython
 
 from plait.core.futures cimport Future
-from plait.core.ready cimport Runnable, Scheduler
+from plait.core.ready cimport Runnable, Scheduler, plait_flag
 from plait.engine.record cimport plait_record
 
 cdef class Task(Future):
+    cdef object name                         # None until somebody gives one, or asks for that of its number
+    cdef long long number                    # of "Task-N"; 0 of one that was given a name
     cdef readonly object _coro
     cdef object context
     cdef readonly object _fut_waiter
-    cdef object name                         # a str, or the int of "Task-N" until somebody asks
-    cdef public bint _log_destroy_pending
-    cdef readonly bint _must_cancel
-    cdef bint linked                         # stands in the loop's list of live tasks
-    cdef Py_ssize_t cancels_requested
-    cdef object pending_error                # to be thrown at the next slice
+    cdef unsigned int cancels_requested
+    cdef public plait_flag _log_destroy_pending
+    cdef readonly plait_flag _must_cancel
+    cdef plait_flag linked                   # stands in the loop's list of live tasks
     cdef void* previous                      # borrowed neighbours in that list
     cdef void* next
     @cython.final

@@ -106,7 +106,7 @@ class Task(Future):
         self._log_destroy_pending = True
         if name is None:
             names_given += 1
-            self.name = names_given
+            self.number = names_given
         else:
             self.name = str(name)
         self._coro = coro
@@ -155,12 +155,13 @@ class Task(Future):
         return self.context
 
     def get_name(self):
-        if not isinstance(self.name, str):
-            self.name = f"Task-{self.name}"
+        if self.name is None:
+            self.name = f"Task-{self.number}"
         return self.name
 
     def set_name(self, value, /):
         self.name = str(value)
+        self.number = 0
         if self._loop.record != cython.NULL and self.linked and self.actor != PLAIT_NEW_ACTOR:
             self.introduce(self._loop.record)
 
@@ -224,8 +225,8 @@ class Task(Future):
     @cython.nonecheck(False)
     def introduce(self, record):
         number: cython.uint = 0
-        if not isinstance(self.name, str):
-            number = cython.cast(cython.uint, cython.cast(cython.ulonglong, self.name))
+        if self.number != 0:
+            number = cython.cast(cython.uint, self.number)
             code: cython.p_void = plait_coroutine_code(record, cython.cast(cython.p_void, self._coro))
             known = cython.cast(cython.pointer(plait_code), cython.NULL)
             if code != cython.NULL:
@@ -322,11 +323,11 @@ class Task(Future):
                 elif waiter.failed:
                     waiter.log_traceback = False
                     error = waiter.result_value
-                    plait_set_traceback(error, waiter.exception_traceback)
+                    plait_set_traceback(error, waiter.set_aside)
             self._fut_waiter = None
-        elif self.pending_error is not None:
-            error = self.pending_error
-            self.pending_error = None
+        elif self.set_aside is not None:
+            error = self.set_aside
+            self.set_aside = None
         if self._must_cancel:
             self._must_cancel = False
             if not isinstance(error, CancelledError):
@@ -395,7 +396,7 @@ class Task(Future):
 
     def complain(self, text):
         """Throw a RuntimeError into the coroutine at its next slice."""
-        self.pending_error = RuntimeError(text)
+        self.set_aside = RuntimeError(text)
         return self._loop.push(self)
 
     def returned(self, value):
@@ -411,7 +412,7 @@ class Task(Future):
     def raised(self, error):
         self.unlink()
         if isinstance(error, CancelledError):
-            self.cancelled_error = error
+            self.set_aside = error
             self.finish_cancelled(None)
             return 0
         alone: cython.bint = self.waiter is None and self.more is None
