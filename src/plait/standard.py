@@ -60,8 +60,10 @@ feed_buffered_protocol = protocols._feed_data_to_buffered_proto
 at_thread_shutdown = threading._register_atexit
 
 # A loop is "running" in a thread when the standard library says so.
-set_running_loop = events._set_running_loop
+set_running_loop = standard_set_running_loop = events._set_running_loop
 get_running_loop_or_none = events._get_running_loop
+standard_get_running_loop = events.get_running_loop
+standard_get_event_loop = events.get_event_loop
 
 
 if sys.version_info >= (3, 12):
@@ -122,16 +124,27 @@ def show_live_tasks(loop: Any) -> None:
 # isfuture raises and forgets an AttributeError for each coroutine that it is asked about. The two with an underscore are callbacks.
 def replace_functions(pause: Any, isfuture: Any, set_result_unless_cancelled: Any, release_waiter: Any) -> None:
     """Have asyncio call these, where it has such functions."""
-    for name, function, modules in (
-        ("__sleep0", pause, (tasks,)),
-        ("isfuture", isfuture, (asyncio, base_futures, futures)),
-        ("_set_result_unless_cancelled", set_result_unless_cancelled, (futures,)),
-        ("_release_waiter", release_waiter, (tasks,)),
-    ):
-        for module in modules:
-            if hasattr(module, name):
-                function.__module__ = getattr(module, name).__module__  # recordings tell who is called
-                setattr(module, name, function)
+    replace("__sleep0", pause, tasks)
+    replace("isfuture", isfuture, asyncio, futures, base_futures)
+    replace("_set_result_unless_cancelled", set_result_unless_cancelled, futures)
+    replace("_release_waiter", release_waiter, tasks)
+
+
+def replace(name: str, function: Any, *modules: Any) -> None:
+    for module in modules:
+        if hasattr(module, name):
+            function.__module__ = (
+                module.__name__
+            )  # where it is found again, by those who pickle it, and by readers of recordings
+            setattr(module, name, function)
+
+
+def replace_running_loop(get: Any, get_or_none: Any, get_event_loop: Any, set_: Any) -> None:
+    """Have the running loop told and asked by these. asyncio's own are told, too: its C code asks them."""
+    replace("get_running_loop", get, asyncio, events)
+    replace("_get_running_loop", get_or_none, asyncio, events)
+    replace("get_event_loop", get_event_loop, asyncio, events)
+    replace("_set_running_loop", set_, asyncio, events)
 
 
 # asyncio.timeout() makes its Timeout by this name. Two coroutines, an enum's members and the interpreter's way to both cost more than the

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import pickle
 import sys
 import weakref
 
@@ -447,3 +448,56 @@ def test_isfuture_tells_futures_from_all_else(loop):
     coroutine.close()
     standard.close()
     loop.run_until_complete(task)
+
+
+async def who_runs(inner):
+    """What each way of asking tells inside a loop, in another thread, and where `inner` is said to run instead."""
+    asked = [asyncio.get_running_loop, asyncio.get_event_loop, asyncio._get_running_loop]
+    running = asyncio.get_running_loop()
+
+    def names():
+        told = []
+        for ask in asked:
+            try:
+                loop = ask()
+            except RuntimeError as error:
+                told.append(str(error))
+            else:
+                told.append({id(running): "running", id(inner): "inner", id(None): None}.get(id(loop), "another"))
+        return told
+
+    told = [names(), await asyncio.to_thread(names)]
+    asyncio._set_running_loop(inner)
+    told.append(names())
+    asyncio._set_running_loop(running)
+    told.append(names())
+    return told
+
+
+def test_the_running_loop_is_told_as_asyncio_tells_it(loop):
+    inner = asyncio.SelectorEventLoop()
+    outcome = same_on_both(loop, lambda: who_runs(inner))
+    inner.close()
+    assert ["running"] * 3 == outcome[0][1][0] == outcome[0][1][3]
+    assert ["inner"] * 3 == outcome[0][1][2]
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        asyncio.get_running_loop()
+
+
+def test_a_loop_that_has_run_is_not_kept(engine):
+    loop = plait.new_event_loop(engine=engine)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    known = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert known() is None
+
+
+def test_stand_ins_are_known_by_name_and_signature():
+    for name in ("get_running_loop", "_get_running_loop", "get_event_loop", "_set_running_loop"):
+        function = getattr(asyncio, name)
+        assert function is getattr(asyncio.events, name)
+        assert name == function.__name__
+        assert ("(loop, /)" if name == "_set_running_loop" else "()") == str(inspect.signature(function))
+        assert pickle.loads(pickle.dumps(function)) is not None

@@ -26,6 +26,21 @@ plait.run(main())
     assert ("0\n", "", 0) == (ended.output, ended.errors, ended.status)
 
 
+def test_no_loop_runs_in_a_child_that_c_code_made() -> None:
+    """Python hears nothing of it."""
+    program = """
+import ctypes
+async def main():
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        os._exit(1 if asyncio._get_running_loop() else 0)
+    print(os.waitpid(child, 0)[1])
+plait.run(main())
+"""
+    ended = run_program(program)
+    assert ("0\n", "", 0) == (ended.output, ended.errors, ended.status)
+
+
 def test_a_child_forked_in_a_running_loop_runs_its_own() -> None:
     """With timers, a child process and a signal handler; and the parent's loop goes on undisturbed."""
     program = """

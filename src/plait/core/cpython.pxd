@@ -40,6 +40,11 @@ cdef extern from "contexts.h":
     bint plait_are_equal(void* context, void* shared) noexcept
     bint plait_is_as_lent(void* lent, void* master) noexcept
 
+cdef extern from "running.h":
+    int plait_running_init() except -1
+    object plait_get_running() noexcept
+    void plait_set_running(object loop) noexcept
+
 cdef extern from "reuse.h":
     ctypedef void (*destructor)(PyObject*) noexcept
     void plait_reuse(PyTypeObject* type, destructor dealloc, bint hidden) noexcept

@@ -46,3 +46,6 @@ cdef class Scheduler:
     cdef int grow_record(self, unsigned int slots) except -1
     cdef int check_thread(self) except -1
     cdef int wrong_thread(self) except -1
+
+cdef object get_running()
+cdef int set_running(object loop) except -1

@@ -14,8 +14,11 @@ from cython.cimports.plait.core.cpython import (
     PyObject_GC_Track,
     plait_are_equal,
     plait_contexts_init,
+    plait_get_running,
     plait_is_current,
     plait_is_shared,
+    plait_running_init,
+    plait_set_running,
     plait_thread_ident,
     plait_vars,
 )
@@ -25,6 +28,7 @@ RECEIVE_SIZE = cython.declare(cython.size_t, 256 * 1024)
 INITIAL_SLOTS = cython.declare(cython.uint, 256)
 
 plait_contexts_init()
+plait_running_init()
 
 
 class Runnable:
@@ -209,3 +213,17 @@ class Scheduler:
             "this event loop runs in another thread, and only that thread may use it; from here call "
             "loop.call_soon_threadsafe(callback, *args) or asyncio.run_coroutine_threadsafe(coro, loop)"
         )
+
+
+@cython.cfunc
+def get_running():
+    """The loop of ours that runs in this thread, or None."""
+    return plait_get_running()
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def set_running(loop) -> cython.int:
+    """That this loop runs in this thread; None or a loop that is not ours: none does."""
+    plait_set_running(loop if isinstance(loop, Scheduler) else None)
+    return 0

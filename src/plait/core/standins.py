@@ -1,6 +1,7 @@
 """Compiled stand-ins for small parts of asyncio that programs go through all the time."""
 
 import inspect
+import sys
 from asyncio import isfuture as standard_isfuture
 from concurrent.futures import Future as ConcurrentFuture
 
@@ -23,6 +24,7 @@ from cython.cimports.plait.core.current import plait_current_init, plait_current
 from cython.cimports.plait.core.done import done
 from cython.cimports.plait.core.futures import Future, OperationFuture, State
 from cython.cimports.plait.core.handles import Handle, TimerHandle
+from cython.cimports.plait.core.ready import get_running, set_running
 from cython.cimports.plait.core.tasks import Task
 
 from plait.standard import (
@@ -32,9 +34,16 @@ from plait.standard import (
     StandardTimeout,
     get_running_loop_or_none,
     replace_functions,
+    replace_running_loop,
     replace_timeout,
+    standard_get_event_loop,
+    standard_get_running_loop,
+    standard_set_running_loop,
 )
 
+# Up to 3.11 asyncio asks the kernel for the number of the process, a system call, each time that it is asked for the running loop: so it
+# finds out that it is in a fork's child.
+ASKS_THE_KERNEL = cython.declare(cython.bint, sys.version_info < (3, 12))
 # The loops that Timeout serves: of this very class, for one that is derived from it may have a time and timers of its own.
 loop_class = cython.declare(object, None)
 
@@ -112,6 +121,39 @@ def _release_waiter(waiter, *args):
             cython.cast(Future, waiter).finish(None)
     elif not waiter.done():
         waiter.set_result(None)
+
+
+@cython.cfunc
+def running_loop():
+    loop = get_running() if ASKS_THE_KERNEL else None
+    return get_running_loop_or_none() if loop is None else loop
+
+
+@cython.binding(False)
+def get_running_loop():
+    """get_running_loop()\n--\n\nasyncio.get_running_loop()."""
+    loop = get_running()
+    return standard_get_running_loop() if loop is None else loop
+
+
+@cython.binding(False)
+def _get_running_loop():
+    """_get_running_loop()\n--\n\nThe running loop, or None."""
+    return running_loop()
+
+
+@cython.binding(False)
+def get_event_loop():
+    """get_event_loop()\n--\n\nasyncio.get_event_loop()."""
+    loop = get_running()
+    return standard_get_event_loop() if loop is None else loop
+
+
+@cython.binding(False)
+def _set_running_loop(loop, /):
+    """_set_running_loop(loop, /)\n--\n\nWhat runs in this thread from now on."""
+    standard_set_running_loop(loop)
+    set_running(loop)
 
 
 class Timeout:
@@ -207,7 +249,7 @@ class Timeout:
 def new_timeout(cls, /, *args, **kwargs):
     """asyncio.Timeout.__new__: one of ours where a loop of ours runs. What is not an instance of `cls` is not initialized."""
     if cls is StandardTimeout and len(args) == 1 and not kwargs:
-        loop = get_running_loop_or_none()
+        loop = running_loop()
         if type(loop) is loop_class:
             timeout: Timeout = Timeout.__new__(Timeout)
             timeout.loop = loop
@@ -226,3 +268,5 @@ def serve_timeouts(cls):
 
 plait_reuse(cython.cast(cython.pointer(PyTypeObject), Pause), cython.NULL, False)
 replace_functions(pause, isfuture, _set_result_unless_cancelled, _release_waiter)
+if ASKS_THE_KERNEL:
+    replace_running_loop(get_running_loop, _get_running_loop, get_event_loop, _set_running_loop)

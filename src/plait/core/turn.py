@@ -27,7 +27,7 @@ from cython.cimports.plait.core.current import plait_current_init, plait_leave_t
 from cython.cimports.plait.core.frames import plait_coroutine_place
 from cython.cimports.plait.core.futures import Future, State
 from cython.cimports.plait.core.handles import Handle, ThreadSafeHandle, TimerHandle, TimerHeap
-from cython.cimports.plait.core.ready import Runnable
+from cython.cimports.plait.core.ready import Runnable, set_running
 from cython.cimports.plait.core.recorder import run_begins, run_ends
 from cython.cimports.plait.core.tasks import Task, live_tasks
 from cython.cimports.plait.core.watches import Watch
@@ -138,6 +138,7 @@ class Core:
             self._thread_id = threading.get_ident()
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             set_running_loop(self)
+            set_running(self)
             run_begins(self)
             self.base = PyContext_CopyCurrent()
             while True:
@@ -153,6 +154,7 @@ class Core:
             self.thread = 0
             self._thread_id = None
             set_running_loop(None)
+            set_running(None)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
             self._end_run()
