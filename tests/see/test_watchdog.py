@@ -30,6 +30,14 @@ def suspicions():
 def wait_until(condition):
     with changed:
         assert changed.wait_for(condition, 20), told
+def is_told(scene):
+    # Not when one of several times it is not: other processes may hold a slice up, but not each time.
+    for _ in range(20):
+        told.clear()
+        scene()
+        if not told:
+            return False
+    return True
 """
 
 
@@ -42,6 +50,7 @@ def run(code: str) -> str:
 def test_a_block_is_reported_while_it_lasts_with_the_line_and_the_advice() -> None:
     """The slice ends only after the report has come; then the whole of it is told."""
     output = run("""
+began = time.monotonic()
 async def rude():
     wait_until(blocks)
     until = time.monotonic() + 0.1
@@ -54,22 +63,27 @@ async def main():
 with plait.watchdog(50, report):
     plait.run(main())
 first, last = blocks()
-print(first.task, first.coroutine, first.ended, first.function, first.stack[0][2], first.seconds < 5)
+print(first.task, first.coroutine, first.ended, first.function, first.stack[0][2])
+print(0.05 <= first.seconds < time.monotonic() - began)
 print(last.ended, last.seconds > first.seconds, last.line == first.line)
 """)
-    assert "the rude one rude False wait_until rude True\nTrue True True\n" == output
+    assert "the rude one rude False wait_until rude\nTrue\nTrue True True\n" == output
 
 
 def test_the_report_comes_within_20_ms_of_the_threshold() -> None:
     """Of several blocks at least one: other processes may hold a report up, but not all of them."""
     output = run("""
+def begun():
+    return [block.seconds for block in blocks() if not block.ended]
 async def main():
-    for number in range(1, 4):
-        wait_until(lambda: sum(not block.ended for block in blocks()) >= number)
+    for number in range(1, 21):
+        wait_until(lambda: len(begun()) >= number)
+        if min(begun()) < 0.07:
+            break
         await asyncio.sleep(0.02)
 with plait.watchdog(50, report):
     plait.run(main())
-print(min(block.seconds for block in blocks() if not block.ended) < 0.07)
+print(min(begun()) < 0.07)
 """)
     assert "True\n" == output
 
@@ -87,10 +101,9 @@ async def main():
         loop.call_soon(short)
     await asyncio.sleep(0.3)
 with plait.watchdog(50, report):
-    plait.run(main())
-print(told)
+    print(is_told(lambda: plait.run(main())))
 """)
-    assert "[]\n" == output
+    assert "False\n" == output
 
 
 def test_many_events_told_to_protocols_in_one_wait_are_no_block() -> None:
@@ -114,21 +127,21 @@ async def main():
         theirs.close()
     await asyncio.sleep(0.01)
 with plait.watchdog(50, report):
-    plait.run(main())
-print(told)
+    print(is_told(lambda: plait.run(main())))
 """)
-    assert "[]\n" == output
+    assert "False\n" == output
 
 
 def test_a_loop_that_sleeps_or_stands_still_is_no_block() -> None:
     output = run("""
-with plait.watchdog(5, report):
+def main():
     plait.run(asyncio.sleep(0.1))
     time.sleep(0.1)
     plait.run(asyncio.sleep(0.1))
-print(told)
+with plait.watchdog(20, report):
+    print(is_told(main))
 """)
-    assert "[]\n" == output
+    assert "False\n" == output
 
 
 def test_c_code_that_keeps_the_interpreter_lock_is_told_by_its_stack_meanwhile() -> None:
@@ -147,32 +160,50 @@ with plait.watchdog():
 
 
 def test_the_default_report_goes_to_standard_error() -> None:
-    ended = run_program("""
+    def answer(process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("plait: Task-1 (main) blocks the loop, for ")
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+    ended = run_program(
+        """
 import time
 async def main():
-    time.sleep(0.2)
+    ready()
+    sys.stdin.readline()
+    time.sleep(0.1)  # its end is told when it took twice the time
 with plait.watchdog(20):
     plait.run(main())
-""")
+""",
+        answer,
+    )
     assert 0 == ended.status
-    assert "plait: Task-1 (main) blocks the loop, for " in ended.errors
     assert "has blocked the loop for " in ended.errors
 
 
 @pytest.mark.parametrize("way", ["--watchdog", "--watchdog=20", "PLAIT_WATCHDOG=20", "PLAIT_WATCHDOG=1"])
 def test_it_is_had_from_outside(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "program.py"
-    program.write_text("import asyncio, time\nasync def main():\n    time.sleep(0.2)\nasyncio.run(main())\n")
+    program.write_text("import asyncio, time\nasync def main():\n    time.sleep(1000)\nasyncio.run(main())\n")
     words = [way] if way.startswith("--") else []
     if not words:
         monkeypatch.setenv(*way.split("="))
-    done = subprocess.run(
-        [sys.executable, "-m", "plait", "run", *words, str(program)], capture_output=True, text=True, timeout=30
-    )
-    assert (0, "") == (done.returncode, done.stdout)
-    assert (
-        f'File "{program}", line 3, in main\n    time.sleep(0.2)\n  time.sleep: use await asyncio.sleep' in done.stderr
-    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "plait", "run", *words, str(program)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        lines = []
+        try:
+            while "use await asyncio.sleep" not in "".join(lines[-1:]):
+                lines.append(process.stderr.readline())
+                assert lines[-1], lines
+        finally:
+            process.kill()
+    place = f'  File "{program}", line 3, in main\n'
+    assert [place, "    time.sleep(1000)\n"] == lines[-3:-1]
+    assert lines[-1].startswith("  time.sleep: use await asyncio.sleep")
 
 
 @pytest.mark.parametrize("value", ["x", "0.1", "nan", "-5"])
