@@ -1,6 +1,7 @@
 """Full disks, limits, files that shrink, tasks that are cancelled anywhere: what was reported is true, and nothing is left open."""
 
 import asyncio
+import contextlib
 import errno
 import io
 import os
@@ -8,16 +9,48 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 import plait
 from plait.loop import Loop
 
+T = TypeVar("T")
 # How many turns of the loop pass before a task is cancelled: each of the first, and in the end as many as it needs.
 TURNS = [*range(14), 20, 30, 50, 100, 1_000_000]
 CHUNKS = [bytes([65 + i % 26]) * 700 for i in range(40)]
+
+
+@contextlib.asynccontextmanager
+async def ticker() -> AsyncIterator[None]:
+    """A tick every millisecond beside what happens: timers go on. That nothing blocks them is shown in test_faulty.py."""
+
+    async def tick() -> None:
+        while True:
+            ticked.clear()
+            await asyncio.sleep(0.001)
+            ticked.set()
+
+    ticked = asyncio.Event()
+    ticking = asyncio.ensure_future(tick())
+    try:
+        yield
+        ticked.clear()
+        await ticked.wait()
+    finally:
+        assert ticking.cancel()
+
+
+@pytest.fixture
+def run(run: Callable[[Coroutine[Any, Any, T]], T]) -> Callable[[Coroutine[Any, Any, T]], T]:
+    async def beside_a_ticker(coroutine: Coroutine[Any, Any, T]) -> T:
+        async with ticker():
+            return await coroutine
+
+    return lambda coroutine: run(beside_a_ticker(coroutine))
 
 
 async def cancelled_after(turns: int, work) -> None:

@@ -238,7 +238,7 @@ class BinaryFile(BinaryMemory, FileMethods[bytes]):
                     self._step(offset)
                     return self.raw._tell() - self._ahead()
                 offset -= ahead
-            found = self.raw._seek(offset, whence)
+            found = await self.raw._seek_far(offset, whence)
             self._drop()
             return found
 

@@ -143,6 +143,8 @@ def open(
         loop = plait_loop()
         raw = await open_raw(loop, file, mode, flags, closefd, opener)
         try:
+            if raw._appends:
+                await raw._seek_end()
             opened = dress(raw, binary, buffering, encoding, errors, newline)
             if isinstance(opened, TextFile):
                 opened.mode = mode  # in the words of whoever opened it, as the built-in open() keeps them

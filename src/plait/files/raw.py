@@ -59,7 +59,7 @@ class RawFile(RawMemory, FileMethods[bytes]):
         if self._kind == "stream":
             self._blocking = os.get_blocking(fd)
             os.set_blocking(fd, False)
-        elif fresh_bytes < 0 or self._appends:
+        elif fresh_bytes < 0:
             self._find_position()
 
     def _kind_of(self, status: int) -> Kind:
@@ -76,7 +76,7 @@ class RawFile(RawMemory, FileMethods[bytes]):
 
     def _find_position(self) -> None:
         try:
-            self._position = os.lseek(self._fd, 0, os.SEEK_END if self._appends else os.SEEK_CUR)
+            self._position = os.lseek(self._fd, 0, os.SEEK_CUR)
         except OSError:
             if self._kind == "sized":
                 raise
@@ -110,7 +110,8 @@ class RawFile(RawMemory, FileMethods[bytes]):
 
     def isatty(self) -> bool:
         self._check_open()
-        return os.isatty(self._fd)
+        # What serves a regular file, over the network perhaps, is not bothered with an ioctl.
+        return not self._regular and os.isatty(self._fd)
 
     def readable(self) -> bool:
         self._check_open()
@@ -139,9 +140,32 @@ class RawFile(RawMemory, FileMethods[bytes]):
         return os.lseek(self._fd, 0, os.SEEK_CUR)
 
     def _seek(self, offset: int, whence: int) -> int:
+        """Seek from the start or from here, which the kernel does by itself."""
         self._sync()
         self._position = os.lseek(self._fd, offset, whence)
         return self._position
+
+    async def _seek_far(self, offset: int, whence: int) -> int:
+        """Seek in any way: where the end, data and holes are may have to be asked of a disk or a file server."""
+        if whence in (os.SEEK_SET, os.SEEK_CUR) or self._kind == "stream":
+            return self._seek(offset, whence)
+        if whence == os.SEEK_END and self._regular:
+            return self._seek(max(-1, (await self._loop.fstat(self._fd)).st_size + offset), os.SEEK_SET)
+        found: list[int] = []
+        self._sync()
+        self._stale = True  # if this task is cancelled, the kernel may be there, and this file is not
+        await self._land(self._loop.file_call(lambda fd: found.append(os.lseek(fd, offset, whence)), self._fd))
+        self._position = found[0]
+        self._stale = False
+        return self._position
+
+    async def _seek_end(self) -> None:
+        """Appending begins there; from then on the kernel counts."""
+        try:
+            await self._seek_far(0, os.SEEK_END)
+        except OSError:
+            if self._kind == "sized":
+                raise
 
     def _moved(self, count: int) -> None:
         self._position += count
@@ -174,10 +198,11 @@ class RawFile(RawMemory, FileMethods[bytes]):
 
     def _is_end(self, count: int, size: int) -> bool:
         """Whether a read that gave `count` of `size` has reached the end for sure: see Loop.pread()."""
-        return count == 0 or (count < size and self._regular)
+        return count == 0 or (count < size and self._regular and look_at(self._fd)[1] <= self._position)
 
     async def _read_all(self, parts: list[bytes]) -> None:
         """Everything to the end, into `parts`, where it also stands after an error or a cancel."""
+        end = -1
         while True:
             size = STREAM_BYTES
             if self._kind == "sized":
@@ -187,7 +212,7 @@ class RawFile(RawMemory, FileMethods[bytes]):
                 size = max(end - self._position, 0) + 1
             data = await self._read_some(size)
             parts.append(data)
-            if self._is_end(len(data), size):
+            if (self._regular and self._position == end) or self._is_end(len(data), size):
                 return
 
     async def _write_some(self, data: memoryview | bytes, written: Callable[[int], None] | None = None) -> int:
@@ -341,7 +366,7 @@ class RawFile(RawMemory, FileMethods[bytes]):
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         async with Turn(self):
-            return self._seek(offset, whence)
+            return await self._seek_far(offset, whence)
 
     async def tell(self) -> int:
         async with Turn(self):

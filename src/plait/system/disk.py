@@ -44,7 +44,8 @@ class FileFactories:
         return self._files.close_fd(fd)
 
     def pread(self, fd: int, size: int, offset: int) -> asyncio.Future[bytes]:
-        """os.pread(); `offset` -1 is the file's own position. Fewer bytes than `size` mean the end of a regular file."""
+        """os.pread(); `offset` -1 is the file's own position. Fewer bytes than `size` mean the end of a regular file, or a fault of the
+        disk behind them, which the next read raises."""
         return self._files.pread(fd, size, offset)
 
     def preadv(self, fd: int, buffers: Iterable[Buffer], offset: int) -> asyncio.Future[int]:

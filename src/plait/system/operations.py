@@ -395,7 +395,7 @@ class ReadOperation(FileOperation):
         return 0
 
     def complete(self, result, flags):
-        """A part of what a regular file has is no answer: the rest is asked for."""
+        """A part of what a regular file has is no answer: the rest is asked for. An error there is for who reads on behind the part."""
         fd: cython.int = self.request.entry.fd
         left: cython.Py_ssize_t = self.size - self.done - result
         wanted: cython.bint = self.future is not None and not self.files.closed
@@ -404,6 +404,8 @@ class ReadOperation(FileOperation):
             self.landed()
             self.ask()
             return self.again()
+        if result < 0 and result != -errno.EINTR and self.done > 0:
+            result = 0
         return FileOperation.complete(self, result, flags)
 
     def value(self, result):
@@ -475,8 +477,14 @@ class OpenOperation(PathOperation):
         return 0
 
     def too_late(self, result):
-        close(result)
-        return 0
+        """Close it, without waiting: even for a file that was only opened, a file server may want to be asked."""
+        files = self.files
+        if files.closed:
+            close(result)
+            return 0
+        operation: CloseOperation = CloseOperation.__new__(CloseOperation)
+        operation.begin(files, IORING_OP_CLOSE, result)
+        return files.resume(operation)
 
 
 class StatOperation(PathOperation):
@@ -553,6 +561,9 @@ class CallOperation(FileOperation):
             self.failure.__cause__ = error
         except BaseException as error:
             self.failure = error
+        if self.future is None:
+            # Nobody waits any more. What goes with it may close files, which is for this thread to wait for.
+            self.release()
         return 0
 
     def value(self, result):

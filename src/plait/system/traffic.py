@@ -16,7 +16,20 @@ from cython.cimports.plait.engine.kernel import close
 from cython.cimports.plait.engine.slots import OPERATION
 from cython.cimports.plait.engine.uring import UringEngine, io_uring_sqe
 from cython.cimports.plait.system.pool import Pool
-from cython.cimports.plait.system.requests import plait_read_cached
+from cython.cimports.plait.system.requests import (
+    IORING_OP_READ,
+    IORING_OP_READV,
+    IORING_OP_WRITE,
+    IORING_OP_WRITEV,
+    IOSQE_ASYNC,
+    S_IFMT,
+    S_IFREG,
+    plait_look_at,
+    plait_read_cached,
+    statx_result,
+)
+
+from plait.system.mounts import is_fuse
 
 # So many operations are with the kernel and the workers at a time; those beyond wait for their turn, in order.
 IN_FLIGHT_MAX = cython.declare(cython.uint, 1024)
@@ -27,6 +40,8 @@ CACHED_BYTES_MAX = cython.declare(cython.Py_ssize_t, 512 * 1024)
 PAUSE_MAX = cython.declare(cython.uint, 64)
 MOVED = "the loop was moved to another thread while this operation was in flight, so that its end cannot be known"
 strerror = cython.declare(object, os.strerror)
+# Minor number of an unnamed device -> is_fuse(). It is not asked again when the number was unmounted and given to another.
+_fuse = cython.declare(dict, {})
 
 
 class Traffic(Runnable):
@@ -190,6 +205,8 @@ class Traffic(Runnable):
                 key = entry.user_data
                 entry[0] = operation.request.entry
                 entry.user_data = key
+                if waits_for_server(entry):
+                    entry.flags |= IOSQE_ASYNC
                 operation.place = ON_RING
                 self.in_flight += 1
                 self.on_ring += 1
@@ -389,3 +406,27 @@ class CloseOperation(FileOperation):
             result = 0
             close(self.request.entry.fd)
         return FileOperation.complete(self, result, flags)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=True)
+def waits_for_server(entry: cython.pointer(io_uring_sqe)) -> cython.bint:
+    """Whether it reads or writes a file that a program serves, so that a kernel thread must do it: see mounts.py."""
+    found = cython.declare(statx_result)
+    opcode: cython.uchar = entry.opcode
+    if (
+        opcode != IORING_OP_READ
+        and opcode != IORING_OP_WRITE
+        and opcode != IORING_OP_READV
+        and opcode != IORING_OP_WRITEV
+    ):
+        return False
+    if entry.flags & IOSQE_ASYNC or plait_look_at(entry.fd, cython.address(found)) < 0:
+        return False
+    # Disks have numbers of their own; programs, memory and the network do not.
+    if found.stx_dev_major != 0 or found.stx_mode & S_IFMT != S_IFREG:
+        return False
+    known = _fuse.get(found.stx_dev_minor)
+    if known is None:
+        known = _fuse[found.stx_dev_minor] = is_fuse(0, found.stx_dev_minor)
+    return known
