@@ -33,5 +33,7 @@ def make() -> TemporaryDirectory[str]:
         while written < TEXT_BYTES:
             lines = [words[: order.randrange(20, 180)] for _ in range(1000)]
             written += text.write("\n".join(lines) + "\n")
+    for i in range(SMALL_FILES):
+        (path / "small" / str(i)).read_bytes()  # the first read of a file is noted in its inode (relatime)
     os.sync()  # what is still to be written would be written beside the rows
     return folder
