@@ -123,18 +123,13 @@ class Call:
 
     def step(self):
         """The result; NOT_NOW, and the future to wait for is in `waiter`."""
+        if self.stage == Stage.ENDED:
+            raise RuntimeError(REUSED)
+        if self.waiter is not None and self.waiter.state == State.PENDING:
+            raise RuntimeError("coroutine is being awaited already")
         try:
             if self.stage == Stage.NEW:
                 self.begin()
-            elif self.stage == Stage.ENDED:
-                raise RuntimeError(REUSED)
-            elif self.waiter is not None and self.waiter.state == State.PENDING:
-                raise RuntimeError("coroutine is being awaited already")
-        except BaseException:
-            if self.stage == Stage.NEW:
-                self.stage = Stage.ENDED
-            raise
-        try:
             result = self.attempt()
             if result is NOT_NOW:
                 self.wait()

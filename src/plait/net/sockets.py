@@ -52,6 +52,8 @@ from cython.cimports.plait.net.sending import Network
 from plait.standard import check_not_ssl_socket
 
 PlainSocket = cython.declare(object, socket.socket)
+# Whether the descriptor is the first member of a socket's struct: 1 it is, -1 it is not, 0 nobody has looked yet.
+fd_is_first = cython.declare(cython.int, 0)
 # From here on a copy out of the hot buffer costs more than memory of its own.
 BULK_MIN = cython.declare(cython.Py_ssize_t, 32 * 1024)
 NAMES = (
@@ -104,7 +106,7 @@ class SocketCall(Call):
         if not self.plain:
             return self.by_methods()
         # Asked each time: the number may have become another's while the call waited.
-        self.fd = self.sock.fileno()
+        self.fd = number_of(self.sock)
         if self.kind == Kind.RECEIVE or self.kind == Kind.RECEIVE_INTO:
             if not woken:
                 watch: Watch = cython.cast(Watch, self.loop.watches.get(self.fd))
@@ -259,7 +261,9 @@ class SocketCall(Call):
         loop.check_thread()
         fd: cython.int = self.fd if self.plain else self.sock.fileno()
         network: Network = loop._network
-        if network.others or network.stream_at(fd) is not None:
+        if network.others or (
+            fd >= 0 and cython.cast(cython.size_t, fd) < network.holders_size and network.holders[fd] != cython.NULL
+        ):
             loop._ensure_fd_no_transport(fd)
         watch = self.watch
         # A call that has waited may have lost the number, or the watch, to somebody else.
@@ -282,6 +286,37 @@ class SocketCall(Call):
         self.waiter = waiter
         waiter.begin_await()
         return 0
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-2)
+def number_of(sock) -> cython.int:
+    """sock.fileno() of a plain socket, without calling the method: an echo would do so three times."""
+    return first_int_of(sock) if fd_is_first > 0 else ask_number(sock)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def first_int_of(sock) -> cython.int:
+    """The struct is private, though it has begun with the descriptor since Python 2."""
+    first: cython.p_char = cython.cast(cython.p_char, cython.cast(cython.pointer(PyObject), sock)) + cython.sizeof(
+        PyObject
+    )
+    return cython.cast(cython.pointer(cython.int), first)[0]
+
+
+@cython.cfunc
+@cython.exceptval(-2)
+def ask_number(sock) -> cython.int:
+    """The first socket that is open proves, together with one that never was, whether it may be read from the struct."""
+    global fd_is_first
+    fd: cython.int = sock.fileno()
+    if fd_is_first == 0 and fd >= 0:
+        never_open = PlainSocket.__new__(PlainSocket)
+        fd_is_first = 1 if first_int_of(sock) == fd and first_int_of(never_open) == -1 else -1
+    return fd
 
 
 @cython.cfunc

@@ -51,8 +51,13 @@ class StreamWriter:
         return self.transport_of
 
     def write(self, data):
-        if self.stream is not None:
-            self.stream.write(data)
+        stream = self.stream
+        if stream is not None:
+            if type(data) is bytes and not (stream.conn_lost or stream.eof_due or stream.on_empty is not None):
+                stream.loop.check_thread()
+                stream.pass_on(data)
+            else:
+                stream.write(data)
         elif self.tls is not None:
             self.tls.write(data)
         else:
