@@ -480,11 +480,14 @@ def test_a_complaint_that_waits_for_the_next_slice_is_no_cancellation(loop):
     def yields(value):
         yield value
 
+    async def main():
+        assert not task.done()  # it had its first slice before
+        told = task._make_cancelled_error()
+        assert (asyncio.CancelledError, ()) == (type(told), told.args)
+        assert asyncio.CancelledError is type(await task)
+
     task = loop.create_task(wrong())
-    loop._run_once()
-    told = task._make_cancelled_error()
-    assert (asyncio.CancelledError, ()) == (type(told), told.args)
-    assert asyncio.CancelledError is type(loop.run_until_complete(task))
+    loop.run_until_complete(main())
 
 
 def test_debug_mode_tells_where_a_future_was_made_and_who_awaits_it(loop):
