@@ -26,7 +26,7 @@ from plait.see.summary import BLOCKED_NS, BOUNDS_NS, Summary, group_name, summar
 
 __all__ = ["encode", "page"]
 
-SCRIPTS = ("data.js", "order.js", "lanes.js", "density.js", "paint.js", "panel.js", "input.js", "main.js")
+SCRIPTS = ("data.js", "order.js", "lanes.js", "density.js", "ink.js", "paint.js", "panel.js", "input.js", "main.js")
 
 
 def page(recording: Recording, blocked_ns: int = BLOCKED_NS) -> str:

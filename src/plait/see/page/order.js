@@ -1,6 +1,9 @@
 "use strict";
 // Slices in some order, with what is needed to draw any part of them in as many steps as there are pixels.
 
+// Stands for the colour of what blocks the thread, among the indexes of the tasks' colours.
+const BLOCKED_SHADE = 255;
+
 class Order {
   // `ids` are the slices; inside each part that is asked for they follow each other in time and do not overlap.
   constructor(recording, ids) {
@@ -8,6 +11,7 @@ class Order {
     const start = new Float64Array(n);
     const end = new Float64Array(n);
     const busySums = new Float64Array(n + 1);
+    const shades = new Uint8Array(n); // here, for what is drawn next to each other should lie next to each other in memory
     const { start: starts, end: ends } = recording;
     let busy = 0;
     for (let p = 0; p < n; p++) {
@@ -16,8 +20,9 @@ class Order {
       end[p] = ends[i];
       busy += end[p] - start[p];
       busySums[p + 1] = busy;
+      shades[p] = recording.isBlocked(i) ? BLOCKED_SHADE : recording.colourIndex(recording.actorOf(i));
     }
-    Object.assign(this, { ids, start, end, busySums });
+    Object.assign(this, { ids, start, end, busySums, shades });
     this.levels = this.pyramid();
   }
 

@@ -22,7 +22,6 @@ class Painter {
     this.over = this.overlay.getContext("2d");
     this.matched = null; // slices of the actors that a search found
     this.frames = 0;
-    this.columns = new Map();
     this.useTheme();
   }
 
@@ -63,6 +62,7 @@ class Painter {
     this.top = LAYOUT.ruler + LAYOUT.thread + LAYOUT.space;
     this.view.pixels = Math.max(50, this.width - this.gutter);
     this.view.lanesHeight = Math.max(20, this.height - this.top);
+    this.columns = new Columns(Math.ceil(this.view.pixels), Math.max(LAYOUT.thread, Math.ceil(this.height)));
     this.overviewImage = null;
     this.useTheme();
   }
@@ -108,6 +108,7 @@ class Painter {
       if (item.type === "folded") this.drawFolded(item.group, place(item), item.height);
       if (item.type === "lane") this.drawRow(item.row, place(item), item.height);
     }
+    this.columns.drawTo(c, this.gutter);
     this.strokeLines();
     c.restore();
     this.drawThreads();
@@ -269,12 +270,14 @@ class Painter {
     c.textBaseline = "middle";
   }
 
-  // Slices as blocks; where many lie within a pixel, one column in the colour of the longest, the lower the less was run.
+  // Slices as blocks; where many lie within a pixel, one column in the colour of the longest, the lower the less was run. The columns
+  // are left in `this.columns`, to be drawn with others.
   strip(order, from, to, y, height, thread) {
-    const { recording, scale, origin, late } = this;
-    const { start, end, ids } = order;
+    const { recording, scale, origin, late, columns, matched } = this;
+    const { start, end, ids, shades, busySums } = order;
     const right = this.gutter + this.view.pixels;
-    const columns = this.columnsOf(height);
+    const least = thread ? 6 : 5;
+    if (!columns.begin(y, height)) return;
     let p = order.endsAfter(from, to, origin);
     while (p < to && start[p] < late) {
       const length = (end[p] - start[p]) / scale;
@@ -288,23 +291,14 @@ class Painter {
       let next = Math.max(p + 1, order.startsAt(p + 1, to, origin + (column + 1) * scale));
       // The last one may reach far to the right: it is drawn as a block.
       if (next > p + 1 && end[next - 1] - start[next - 1] >= 1.5 * scale) next--;
-      const i = ids[order.longest(p, next)];
-      const actor = recording.actorOf(i);
-      const share = Math.min(1, (order.busySums[next] - order.busySums[p]) / scale);
-      const blocked = recording.isBlocked(i);
-      const tall = Math.max(blocked ? height / 2 : thread ? 6 : 5, Math.round(height * Math.sqrt(share)));
-      const pixel = blocked ? this.pixels.length - 1 : recording.colourIndex(actor);
-      columns.add(column, tall, this.matched && !this.isMatched(actor) ? this.faintPixels[pixel] : this.pixels[pixel]);
+      const longest = order.longest(p, next);
+      const share = Math.min(1, (busySums[next] - busySums[p]) / scale);
+      const blocked = shades[longest] === BLOCKED_SHADE;
+      const tall = Math.max(blocked ? height / 2 : least, Math.round(height * Math.sqrt(share)));
+      const pixels = matched && !this.isMatched(recording.actorOf(ids[longest])) ? this.faintPixels : this.pixels;
+      columns.add(column, tall, pixels[blocked ? pixels.length - 1 : shades[longest]]);
       p = next;
     }
-    columns.drawTo(this.context, this.gutter, y);
-  }
-
-  columnsOf(height) {
-    const width = Math.ceil(this.view.pixels);
-    let columns = this.columns.get(height);
-    if (!columns || columns.width !== width) this.columns.set(height, (columns = new Columns(width, height)));
-    return columns;
   }
 
   block(i, a, b, y, height, thread) {
@@ -449,16 +443,18 @@ class Painter {
     c.beginPath();
     c.rect(this.gutter, y, this.view.pixels, height);
     c.clip();
+    const strip = (order) => {
+      this.strip(order, 0, order.ids.length, y, height, true);
+      this.columns.drawTo(c, this.gutter);
+    };
     if (this.matched) {
       // What is looked for may be shorter than what it stands beside: it is drawn by itself, over the others.
-      c.save();
       const { matched } = this;
       this.matched = null;
-      this.veil(() => this.strip(this.thread, 0, recording.count, y, height, true));
-      this.strip(matched.order, 0, matched.order.ids.length, y, height, true);
+      this.veil(() => strip(this.thread));
+      strip(matched.order);
       this.matched = matched;
-      c.restore();
-    } else this.strip(this.thread, 0, recording.count, y, height, true);
+    } else strip(this.thread);
     c.restore();
     c.textBaseline = "middle";
     c.fillStyle = colours.text;
@@ -715,112 +711,4 @@ class Painter {
     const pending = (item.row.pending ?? []).find((wait) => wait.since <= time && time <= this.recording.duration);
     return pending ? { pending } : null;
   }
-}
-
-// Columns of one pixel each, put together as an image: thousands of rectangles would take ten times as long.
-class Columns {
-  constructor(width, height) {
-    this.width = width;
-    this.height = height;
-    this.canvas = new OffscreenCanvas(width, height);
-    this.context = this.canvas.getContext("2d");
-    this.image = new ImageData(width, height);
-    this.data = new Uint32Array(this.image.data.buffer);
-    this.from = width;
-    this.to = 0;
-  }
-
-  add(column, tall, pixel) {
-    if (column >= this.width) return;
-    const { data, width, height } = this;
-    const top = (height - tall) >> 1;
-    for (let k = top * width + column, end = k + Math.min(tall, height) * width; k < end; k += width) data[k] = pixel;
-    this.from = Math.min(this.from, column);
-    this.to = Math.max(this.to, column + 1);
-  }
-
-  drawTo(context, x, y) {
-    const { from, to, height } = this;
-    if (to <= from) return;
-    this.context.putImageData(this.image, 0, 0, from, 0, to - from, height);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(this.canvas, from, 0, to - from, height, x + from, y, to - from, height);
-    this.data.fill(0);
-    this.from = this.width;
-    this.to = 0;
-  }
-}
-
-// The bytes of a pixel stand in memory as red, green, blue, alpha.
-function pixelOf(colour, alpha) {
-  const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
-  return new Uint32Array(new Uint8Array([r, g, b, alpha]).buffer)[0];
-}
-
-const FACE = '"Inter", system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif';
-const FONT = `12px ${FACE}`;
-const FONT_BOLD = `600 12px ${FACE}`;
-const FONT_SMALL = `10.5px ${FACE}`;
-
-function inkOn(colour) {
-  const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16) / 255);
-  return 0.299 * r + 0.587 * g + 0.114 * b > 0.58 ? "#12151b" : "#ffffff";
-}
-
-function hatch(context, ground, line, size) {
-  const tile = document.createElement("canvas");
-  tile.width = tile.height = size;
-  const c = tile.getContext("2d");
-  c.fillStyle = ground;
-  c.fillRect(0, 0, size, size);
-  c.strokeStyle = line;
-  c.lineWidth = 1.5;
-  for (const shift of [-size, 0, size]) {
-    c.beginPath();
-    c.moveTo(shift - 1, size + 1);
-    c.lineTo(shift + size + 1, -1);
-    c.stroke();
-  }
-  return context.createPattern(tile, "repeat");
-}
-
-function triangle(c, x, y, right) {
-  c.beginPath();
-  if (right) { c.moveTo(x, y - 4.5); c.lineTo(x + 6, y); c.lineTo(x, y + 4.5); }
-  else { c.moveTo(x - 1.5, y - 3); c.lineTo(x + 7.5, y - 3); c.lineTo(x + 3, y + 3); }
-  c.fill();
-}
-
-const WIDTHS = new Map();
-
-// The text, cut to the room that there is.
-function shorten(c, text, room) {
-  if (room < 12) return "";
-  const key = c.font + text;
-  let width = WIDTHS.get(key);
-  if (width === undefined) {
-    if (WIDTHS.size > 20000) WIDTHS.clear();
-    WIDTHS.set(key, (width = c.measureText(text).width));
-  }
-  if (width <= room) return text;
-  const kept = Math.floor((text.length * (room - 8)) / width);
-  return kept < 1 ? "" : `${text.slice(0, kept)}…`;
-}
-
-// A name without the modules in front of it, where there is no room for them.
-function shortenName(c, text, room) {
-  const short = shorten(c, text, room);
-  return short === text ? text : shorten(c, text.replace(/[\w<>]+\.(?=[\w<])/g, ""), room);
-}
-
-function niceStep(least) {
-  const power = 10 ** Math.floor(Math.log10(Math.max(1, least)));
-  return [1, 2, 5, 10].find((digit) => digit * power >= least) * power;
-}
-
-// A tick of the ruler: as many digits as tell it from its neighbours.
-function showTick(t, step) {
-  const [unit, size] = t >= 1e9 || step >= 1e8 ? ["s", 1e9] : t >= 1e6 || step >= 1e5 ? ["ms", 1e6] : ["µs", 1e3];
-  const digits = Math.max(0, Math.ceil(-Math.log10(step / size) - 1e-9));
-  return `${(t / size).toFixed(digits)} ${unit}`;
 }
