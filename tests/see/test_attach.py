@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -443,7 +444,7 @@ with socket.socket(socket.AF_UNIX) as sock:
 def test_another_user_is_refused() -> None:
     if os.geteuid() != 0:  # nobody else to become; a process of root's is looked at instead
         status, _, errors = command("dump", "1")
-        assert (1, True) == (status, "is root's and may be looked at by root and root only" in errors)
+        assert (1, True) == (status, "is root's and may be looked at by root only" in errors)
         return
 
     def look(pid: int) -> str:
@@ -458,7 +459,7 @@ def test_another_user_is_refused() -> None:
     lines = looked_at(code, look).splitlines()
     assert 2 == len(lines), lines
     first, second = lines
-    assert first.endswith("is root's and may be looked at by root and root only, not by nobody")
+    assert first.endswith("is root's and may be looked at by root only, not by nobody")
     assert "b'refused uid 0\\n'" == second
 
 
@@ -721,6 +722,30 @@ plait.run(main())
     assert (0, "") == (top_told[0], top_told[2])
     assert "BLOCKED 0.2 s" in top_told[1]
     assert 80 >= max(map(len, top_told[1].splitlines()))
+
+
+def test_how_late_its_timers_are_says_how_long_a_loop_is_stuck(tmp_path: Path) -> None:
+    program = tmp_path / "stuck.py"
+    program.write_text("""
+import time
+async def beat():
+    await asyncio.sleep(0.01)
+async def main():
+    asyncio.create_task(beat(), name="beat")
+    await asyncio.sleep(0)
+    late = time.monotonic() + 0.25
+    while time.monotonic() < late:
+        pass
+    ready()
+    time.sleep(100)
+plait.run(main())
+""")
+    code = f"import runpy; runpy.run_path({str(program)!r}, globals())"
+    told = text_of_dump(code)
+    assert re.search(r"BLOCKED by Task-1 \(main\) for \d+ ms at least; timers are late by \d+\.\d s", told)
+    assert re.search(r"beat  beat  waits: timer sleep\(0\.01\), late by \d+\.\d s", told)
+    assert "stuck.py:12 in main\n        time.sleep(100)\n" in told
+    assert "-0." not in told
 
 
 def test_a_deep_name_does_not_reach_the_terminal_as_a_command() -> None:

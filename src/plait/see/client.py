@@ -74,7 +74,7 @@ class Attached:
         if words[:1] == [b"refused"]:
             owner = user_name(int(words[2])) if len(words) > 2 else "another user"
             raise CannotAttach(
-                f"process {self.pid} is {owner}'s and may be looked at by {owner} and root only, not by "
+                f"process {self.pid} is {owner}'s and may be looked at by {who_may(owner)} only, not by "
                 f"{user_name(os.geteuid())}"
             )
         if words[:1] != [b"plait"] or words[1:2] != [b"%d" % PROTOCOL]:
@@ -135,11 +135,15 @@ def connect(pid: int) -> socket.socket:
     return sock
 
 
+def who_may(owner: str) -> str:
+    return owner if owner == "root" else f"{owner} and root"
+
+
 def why_no_socket(pid: int) -> str:
     owner = owner_of(pid)
     if owner is not None and owner != os.geteuid() and os.geteuid() != 0:
         return (
-            f"process {pid} is {user_name(owner)}'s and may be looked at by {user_name(owner)} and root only, not by "
+            f"process {pid} is {user_name(owner)}'s and may be looked at by {who_may(user_name(owner))} only, not by "
             f"{user_name(os.geteuid())}"
         )
     if other_network(pid):

@@ -1,5 +1,6 @@
 """The dump as text: the tasks as a tree of who waits for whom, equal ones together, circles named as what they are."""
 
+import linecache
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ __all__ = ["circles", "render", "text_of"]
 Task = dict[str, Any]
 FRAMES_MAX = 12
 DEPTH_MAX = 60  # further down a new tree begins
+LATE_TOLD_SECONDS = 0.1  # timers that are overdue by so much say how long the loop has not come round
 # Styles are names of rich's; text_of() leaves them out.
 Piece = tuple[str, str]
 Line = list[Piece]
@@ -72,7 +74,9 @@ def loop_lines(loop: dict[str, Any], every: bool) -> list[Line]:
     current = next((task for task in tasks if task["id"] == loop["current"]), None)
     by = f" by {current['name']} ({current['coroutine']})" if current else ""
     if state == "blocked":
-        head.append((f"BLOCKED{by} for {loop['blocked_s'] * 1000:.0f} ms at least", "bold red"))
+        late = -min((task["due_s"] for task in tasks if "due_s" in task), default=0.0)
+        overdue = f"; timers are late by {late:.1f} s" if late >= LATE_TOLD_SECONDS else ""
+        head.append((f"BLOCKED{by} for {loop['blocked_s'] * 1000:.0f} ms at least{overdue}", "bold red"))
     elif state == "runs":
         head.append((f"runs{' ' + current['name'] if current else ''}", "green"))
     else:
@@ -81,6 +85,9 @@ def loop_lines(loop: dict[str, Any], every: bool) -> list[Line]:
     if loop["stack"] and state in ("blocked", "runs"):
         style = "red" if state == "blocked" else ""
         lines += [[(f"    {show(frame)}", style)] for frame in loop["stack"][-FRAMES_MAX:]]
+        source = linecache.getline(*loop["stack"][-1][:2]).strip() if state == "blocked" else ""
+        if source:
+            lines.append([(f"        {source}", "red")])
     for each in loop["suspicions"]:
         lines += suspicion_lines(each)
     by_id = {task["id"]: task for task in tasks}
@@ -267,15 +274,17 @@ def state_of(tasks: list[Task]) -> Line:
     texts = list(dict.fromkeys(each["text"] for each in tasks if each["text"]))
     text = texts[0] if len(texts) == 1 else f"{texts[0]}, …" if texts else ""
     due = [each["due_s"] for each in tasks if "due_s" in each]
-    if due:
-        first, last = f"{min(due):.1f}", f"{max(due):.1f}"
+    if due and min(due) <= -LATE_TOLD_SECONDS:
+        text += f", late by {-min(due):.1f} s"
+    elif due:
+        first, last = f"{max(min(due), 0.0):.1f}", f"{max(max(due), 0.0):.1f}"
         text += f", {first if first == last else f'{first} to {last}'} s to go"
     word = KIND_WORDS[WaitKind[task["kind"]]]
     line: Line = [(f"  waits: {word}", "magenta")]
     if text and text != word:
         line.append((f" {text}", ""))
     if task.get("since_s") is not None:
-        line.append((f" for {task['since_s']:.1f} s", "dim"))
+        line.append((f", {task['since_s']:.1f} s so far", "dim"))
     if any(each["cancelling"] for each in tasks):
         line.append(("  was asked to cancel", "yellow"))
     return line
