@@ -1,5 +1,7 @@
 """The page in a real browser: what it draws, and what mouse and keys do to it."""
 
+import dataclasses
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,32 @@ def test_a_click_on_a_slice_tells_all_about_it(shown: Show, recording: Recording
     assert columns.waker[index] == ask(browser, "app.chosen")
     press(browser, Keys.ESCAPE)
     assert -1 == ask(browser, "app.chosen")
+
+
+def test_a_first_slice_tells_what_it_had_waited_for(shown: Show, recording: Recording) -> None:
+    """Also that of an actor which was there before the recording: it waits since nobody knows when."""
+    slices = recording.slices
+    first = next(i for i in range(len(slices)) if slices.wait_kind[i])
+    actor = slices.actor[first]
+    earlier = [
+        dataclasses.replace(each, created_ns=0) if k == actor else each for k, each in enumerate(recording.actors)
+    ]
+    kinds = array("B", slices.wait_kind)
+    begin = slices.actor.index(actor)
+    kinds[begin] = slices.wait_kind[first]
+    browser = shown(dataclasses.replace(recording, actors=earlier, slices=dataclasses.replace(slices, wait_kind=kinds)))
+    browser.execute_script("app.choose(arguments[0])", begin)
+    assert "since before the recording" in browser.find_element(By.ID, "tab-slice").text
+
+
+def test_a_blocking_slice_tells_the_line_that_the_watchdog_saw(shown: Show, recording: Recording) -> None:
+    [first, *_] = summarize(recording).blocked
+    start = recording.slices.start_ns[first]
+    seen = Mark(start + MS, "Task-1 blocks the thread: ", "warning", -1, 50 * MS, "/srv/shop/pdf.py:99 in render")
+    browser = shown(dataclasses.replace(recording, marks=[*recording.marks, seen]))
+    assert seen.place == ask(browser, f"app.recording.place({first})")
+    other = next(i for i in range(len(recording.slices)) if i != first)
+    assert seen.place != ask(browser, f"app.recording.place({other})")
 
 
 def test_a_tip_says_what_a_task_waits_for(shown: Show, recording: Recording) -> None:

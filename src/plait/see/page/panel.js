@@ -191,6 +191,7 @@ class Panel {
 
   sliceRows(i) {
     const r = this.recording;
+    const a = r.actorOf(i);
     const rows = [["began", showTime(r.start[i])], ["ran for", showTime(r.columns.duration[i])], ["then", ENDINGS[r.outcome(i)]]];
     if (r.place(i)) rows.push(["code", make("code", {}, r.place(i))]);
     const kind = r.waitKind(i);
