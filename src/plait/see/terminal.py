@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -39,6 +39,7 @@ class Lane:
     colour: colours.Colour | None
     indexes: list[int] = field(default_factory=list)
     actors: set[int] = field(default_factory=set)
+    life_ns: int = 0  # of all its actors together
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def weave(
     if thread:
         cells = thread_cells(recording, window, range(low, high), blocked_ns)
         lines += [name_cell(name, "bold").append(row) for name, row in zip(("", recording.thread), cells, strict=True)]
-    lanes, left_out = choose_lanes(recording, [*range(low, high), *next_slices(recording, high)], lanes_max, others_max)
+    shown = [*range(low, high), *next_slices(recording, high)]
+    lanes, left_out = choose_lanes(recording, shown, lanes_max, others_max, 2 * window.cell_ns)
     for lane in lanes:
         name = name_cell(lane.name, f"bold {shade(lane.colour)}" if lane.colour else "bold")
         lines.append(name.append(lane_cells(recording, window, lane, blocked_ns)))
@@ -194,9 +196,12 @@ def slice_style(recording: Recording, index: int, blocked_ns: int) -> str:
 
 
 def choose_lanes(
-    recording: Recording, indexes: Iterable[int], lanes_max: int, others_max: int
+    recording: Recording, indexes: Iterable[int], lanes_max: int, others_max: int, least_ns: float
 ) -> tuple[list[Lane], int]:
-    """The lanes of the busiest functions, each as many as it needs or gets, and how many actors have none."""
+    """The lanes of the busiest functions, each as many as it needs or gets, and how many actors have none.
+
+    Where not all have room, those of tasks that lived for less than `least_ns` go first: they would be a dot each.
+    """
     groups: dict[tuple[bool, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     slices = recording.slices
     for index in indexes:
@@ -209,6 +214,11 @@ def choose_lanes(
     others = [group for group in by_size if group[0]][: min(others_max, lanes_max // 4)]
     kept = {*others, *[group for group in by_size if not group[0]][: lanes_max - len(others)]}
     packed = {group: pack(recording, actors) for group, actors in groups.items() if group in kept}
+    if sum(1 if other else len(rows) for (other, _), rows in packed.items()) > lanes_max:
+        brief = [g for g, rows in packed.items() if not g[0] and all(row.life_ns < least_ns for row in rows)]
+        if any(not group[0] for group in packed.keys() - set(brief)):
+            for group in brief:
+                del packed[group]
     # As many rows for each as all fit.
     every = lanes_max
     while every > 1 and sum(1 if other else min(every, len(rows)) for (other, _), rows in packed.items()) > lanes_max:
@@ -240,6 +250,7 @@ def pack(recording: Recording, actors: dict[int, list[int]]) -> list[Lane]:
         lane = rows[place][0]
         lane.indexes += indexes
         lane.actors.add(actor)
+        lane.life_ns += end - begin
         if len(lane.actors) > 1:
             lane.name, lane.colour = f"{group_name(described)} x {len(lane.actors):,}", None
         rows[place] = lane, end
@@ -342,10 +353,13 @@ def shortened(name: str, room: int) -> str:
 LEVELS = {"warning": ("!", "bold red"), "hint": ("?", "bold yellow"), "info": ("·", "dim")}
 
 
-def finding_lines(finding: Finding) -> Text:
+def finding_lines(finding: Finding) -> Table:
+    """The sign, and beside it all else, also where it takes more than one line."""
     sign, style = LEVELS[finding.level]
-    text = Text.assemble((sign, style), " ", finding.text)
-    details: Sequence[str] = [part for part in (finding.place, finding.advice) if part]
-    for part in details:
-        text.append(f"\n  {part}", "dim")
-    return text
+    text = Text(finding.text)
+    for part in (finding.place, finding.advice):
+        if part:
+            text.append(f"\n{part}", "dim")
+    table = Table.grid(padding=(0, 1))
+    table.add_row(Text(sign, style), text)
+    return table
