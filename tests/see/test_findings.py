@@ -51,20 +51,34 @@ def test_a_watchdogs_mark_gives_the_line_and_is_not_said_twice() -> None:
     start = recording.slices.start_ns[0]
     place = "/srv/shop/pdf.py:99 in render"
     recording.marks = [
-        Mark(start + 50 * MS, "blocked for 50 ms", "warning", 0, 50 * MS, place),
+        Mark(start + 10 * MS, "another is never retrieved", "warning", place="/srv/shop/app.py:1 in other"),
+        Mark(start + 50 * MS, "Task-1 blocks the thread: pdf.render: use a process", "warning", 0, 50 * MS, place),
         Mark(start + 70 * MS, "a cancel was swallowed", "warning", 0),
         Mark(start + 71 * MS, "deployed"),
     ]
     found = said(recording)
-    assert ["work blocks the thread: 60.0 ms", "a cancel was swallowed", "deployed"] == [f.text for f in found]
-    assert ["warning", "warning", "info"] == [f.level for f in found]
+    expected = ["work blocks the thread: 60.0 ms", "another is never retrieved", "a cancel was swallowed", "deployed"]
+    assert expected == [f.text for f in found]
+    assert ["warning", "warning", "warning", "info"] == [f.level for f in found]
     assert place == found[0].place
+    assert "Everybody else stands still meanwhile; pdf.render: use a process" == found[0].advice
 
 
 def spin(slice_ns: int, count: int) -> Script:
     for _ in range(count):
         yield slice_ns, Again(31)
     yield 100, Done()
+
+
+def test_a_spinning_task_may_lose_the_processor_now_and_then() -> None:
+    def script(every: int) -> Script:
+        for number in range(3000):
+            yield (3 * MS if number % every == every - 1 else 10 * US), Again(31)
+        yield 100, Done()
+
+    [finding] = said(run(script(100)))
+    assert "spin" == finding.kind
+    assert [] == said(run(script(10)))
 
 
 def test_a_task_that_only_asks_again_spins() -> None:
@@ -99,10 +113,15 @@ def test_answers_from_different_places_could_be_together() -> None:
 
 
 def test_queries_from_one_line_could_be_together() -> None:
-    script = answers(*[(WaitKind.DATABASE, "postgresql", 10 * MS, 10)] * 6)
-    [finding] = said(run(script))
-    assert ("together", 50 * MS) == (finding.kind, finding.duration_ns)
+    queries = [(WaitKind.DATABASE, "postgresql", 10 * MS, 10)] * 9
+    [finding] = said(run(answers(*queries)))
+    assert ("together", 80 * MS) == (finding.kind, finding.duration_ns)
     assert "one query for all" in finding.advice
+    # A web server's handler has all its queries from one line of the server's.
+    served = run(answers(*queries))
+    for actor in served.actors:
+        actor.file = "/srv/venv/lib/python3.12/site-packages/server/protocol.py"
+    assert [] == said(served)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +130,7 @@ def test_queries_from_one_line_could_be_together() -> None:
         [(WaitKind.NETWORK, "peer", 30 * MS, 10)] * 20,
         [(WaitKind.NETWORK, "peer", 30 * MS, 10), (WaitKind.DATABASE, "postgresql", 30 * MS, 12)] * 10,
         [(WaitKind.DATABASE, "postgresql", 30 * MS, line) for line in range(10, 20)],
+        [(WaitKind.DATABASE, "postgresql", 30 * MS, 10)] * 6,
         [(WaitKind.WEB, "a", 30 * MS, 1), (WaitKind.TIMER, "sleep", 500 * MS, 2), (WaitKind.WEB, "b", 30 * MS, 3),
          (WaitKind.TIMER, "sleep", 500 * MS, 4), (WaitKind.WEB, "c", 30 * MS, 5)],
         [(WaitKind.WEB, "a", 3 * MS, 1), (WaitKind.WEB, "b", 3 * MS, 2), (WaitKind.WEB, "c", 3 * MS, 3)],
@@ -118,7 +138,7 @@ def test_queries_from_one_line_could_be_together() -> None:
         [(WaitKind.NETWORK, "peer", 30 * MS, 1), (WaitKind.DATABASE, "postgresql ::1:5432", 30 * MS, 2),
          (WaitKind.DATABASE, "postgresql", 30 * MS, 3)],
     ],
-    ids=["a stream that is read", "a stream that is answered", "queries that build on each other", "with pauses between",
+    ids=["a stream that is read", "a stream that is answered", "queries that build on each other", "a transaction", "with pauses between",
          "nothing to gain", "a name and its address", "a database and its connection"],
 )  # fmt: skip
 def test_a_conversation_is_no_row_of_answers(waits: list[tuple[WaitKind, str, int, int]]) -> None:
@@ -134,7 +154,7 @@ def test_more_calls_than_threads_saturate_the_executor() -> None:
 
     [finding] = said(many(80))
     assert ("warning", "executor") == (finding.level, finding.kind)
-    assert "up to 80 calls at once for 32 threads" in finding.text
+    assert "up to 80 calls at once for 40 threads" in finding.text
     assert [] == said(many(32))
     recording = many(20)
     recording.meta["executor_workers"] = 4

@@ -10,6 +10,9 @@ import pytest
 
 import plait
 from plait.see import hints, watchdog
+from plait.see.findings import find
+from plait.see.recording import read
+from plait.see.summary import summarize
 
 from snippets import run_program
 
@@ -499,3 +502,67 @@ def test_the_expression_that_runs_is_cut_out_of_the_source() -> None:
 
 def test_the_watchdog_of_this_process_is_off() -> None:
     assert watchdog.current is None
+
+
+def test_what_is_seen_stands_in_the_recording_with_its_line(tmp_path: Path) -> None:
+    """At the time of the slice that blocks; what is only suspected names its task, and no slice that happens to run."""
+    path = tmp_path / "out.plait"
+    output = run(f"""
+import warnings
+path = {str(path)!r}
+async def forgotten():
+    pass
+async def rude():
+    wait_until(blocks)
+async def main():
+    await asyncio.create_task(rude(), name="the rude one")
+    warnings.simplefilter("ignore")
+    forgotten()
+with plait.watchdog(50, report), plait.record(path):
+    plait.run(main())
+print(len(blocks()) > 0, len(suspicions()))
+""")
+    assert "True 1\n" == output
+    recording = read(path)
+    block, suspected = [mark for mark in recording.marks if mark.level == "warning"]
+    assert block.text.startswith("the rude one blocks the thread: ")
+    assert block.place.endswith(" in wait_until")
+    assert block.duration_ns >= 50_000_000
+    slices = recording.slices
+    [around] = [
+        recording.actors[slices.actor[i]].name
+        for i in range(len(slices))
+        if slices.start_ns[i] <= block.time_ns <= slices.start_ns[i] + slices.duration_ns[i]
+    ]
+    assert "the rude one" == around
+    assert ("coroutine forgotten was made and never awaited", -1) == (suspected.text, suspected.actor)
+    [finding] = [each for each in find(recording, summarize(recording)) if each.kind == "blocked"]
+    assert block.place == finding.place
+
+
+def test_a_recorded_program_is_watched_in_silence(tmp_path: Path) -> None:
+    """`plait run --record` says nothing more than the program does, and the warning of Python names the program's line."""
+    program = tmp_path / "app.py"
+    program.write_text("""
+import asyncio, time
+from plait.see import watchdog
+async def forgotten():
+    pass
+async def main():
+    deadline = time.monotonic() + 20
+    while not watchdog.current.blocks and time.monotonic() < deadline:
+        pass
+    forgotten()
+asyncio.run(main())
+""")
+    path = tmp_path / "out.plait"
+    command = [sys.executable, "-m", "plait", "run", "--record", str(path), str(program)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    warning = f"{program}:10: RuntimeWarning: coroutine 'forgotten' was never awaited"
+    assert (0, "", warning) == (ended.returncode, ended.stdout, ended.stderr.splitlines()[0])
+    assert 3 >= len(ended.stderr.splitlines())
+    recording = read(path)
+    texts = [finding.text for finding in find(recording, summarize(recording))]
+    assert "coroutine forgotten was made and never awaited" in texts
+    [blocked] = [each for each in find(recording, summarize(recording)) if each.kind == "blocked"]
+    assert f"{program}:8 in main" == blocked.place or f"{program}:9 in main" == blocked.place

@@ -51,6 +51,7 @@ def recorded(
     record: str | None, flight: str | None, name: str, arguments: Sequence[str]
 ) -> contextlib.AbstractContextManager[object]:
     """What `plait run --record` and `--flight` put around the program of that name."""
+    from plait.see import watchdog
     from plait.see.flight import FlightRecorder, flight_recorder
     from plait.see.recorders import FileRecording
     from plait.see.recorders import record as record_into
@@ -64,6 +65,10 @@ def recorded(
         return contextlib.nullcontext()
     recording.program, recording.arguments = os.path.basename(name), arguments
     try:
+        if not {"PLAIT_WATCHDOG", "PLAIT_ATTACH"} & os.environ.keys():
+            # Only it sees the line of what blocks, and what is never retrieved, never awaited, never woken.
+            with contextlib.suppress(OSError):
+                watchdog.watchdog(report=watchdog.silent)
         return recording.begun()
     except OSError as error:
         raise SystemExit(f"plait run: cannot write to {record or flight}: {error.strerror}") from None

@@ -706,14 +706,16 @@ class Recorder:
     # What the program and those who watch it say.
 
     def mark(self, text, level="info", duration_ns=0, place="", at_ns=0):
-        """Write a mark, of the slice that runs if one does. `level` is "info" or "warning"."""
+        """Write a mark of the slice that runs, if no `place` is given. `level` is "info" or "warning". Any thread may."""
         record: cython.pointer(plait_record) = cython.address(self.record)
+        if record.events == cython.NULL:
+            return  # closed, while another thread was about to call this
         words: bytes = f"{text}\x00{place}".encode("utf-8", "replace")[: 2 * TEXT_MAX]
         plait_record_keep_together(record, 1 + (len(words) + TEXT_PART - 1) // TEXT_PART)
         event: cython.pointer(plait_event) = record.next
         memset(event, 0, EVENT_SIZE)
         event.start_ns = at_ns or plait_record_now(record)
-        event.actor = record.actor if record.running else 0
+        event.actor = record.actor if record.running and not place else 0
         event.duration = min(duration_ns // 1000, 0xFFFFFFFF)  # microseconds
         event.at = level == "warning"
         event.type = PLAIT_MARK

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from plait.see.model import ActorKind, Outcome, Recording, WaitKind
+from plait.see.model import BLOCKS, ActorKind, Outcome, Recording, WaitKind
 from plait.see.summary import Summary, group_name
 
 __all__ = ["Finding", "find", "show_ns"]
@@ -19,6 +19,7 @@ MS = 1_000_000
 SPIN_SLICES = 1000
 SPIN_SLICE_NS = 50_000
 SPIN_NS = 50 * MS
+SPIN_OTHERS = 50  # one of so many may take longer: another process had the processor
 
 # So many children of one task, alive at once and not held back by a lock, are more than any service wants to see.
 FAN_OUT = 1000
@@ -28,14 +29,18 @@ TOGETHER_WAIT_NS = 1 * MS
 TOGETHER_SAVED_NS = 20 * MS
 TOGETHER_SHARE = 0.2
 TOGETHER_KINDS = frozenset({WaitKind.DATABASE, WaitKind.WEB, WaitKind.NETWORK, WaitKind.FILE, WaitKind.PROCESS})
-QUERIES_IN_A_ROW = 5
+QUERIES_IN_A_ROW = 8  # fewer may well be a transaction, of which only the line that calls it is known
+LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3.")
 
 # The thread is the bottleneck when it is nearly always busy and the ready wait this long.
 DELAY_P95_NS = 20 * MS
 DELAY_BUSY = 0.8
 
-EXECUTOR_WORKERS = 32  # asyncio's most, where the recording does not say
+TO_THREAD = "hand the work to asyncio.to_thread(), or use the asynchronous library."
+
+EXECUTOR_WORKERS = 40  # asyncio's most is 32 and anyio's 40, where the recording does not say
 EXECUTOR_SHARE = 0.2
+EXECUTOR_NS = 1000 * MS
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def show_ns(ns: float) -> str:
 
 
 def blocked(recording: Recording, summary: Summary) -> Iterator[Finding]:
-    """Slices over the threshold, together by function; the line is a mark's that was made inside, else the actor's."""
+    """Slices over the threshold, together by function; line and advice are a mark's that was made inside, else the line is the actor's."""
     slices = recording.slices
     groups: dict[str, list[int]] = defaultdict(list)
     for index in summary.blocked:
@@ -91,14 +96,15 @@ def blocked(recording: Recording, summary: Summary) -> Iterator[Finding]:
         longest = indexes[0]
         actor = recording.actors[slices.actor[longest]]
         start, duration = slices.start_ns[longest], slices.duration_ns[longest]
-        inside = [m for m in recording.marks if m.place and start <= m.time_ns <= start + duration]
+        inside = [m for m in recording.marks if m.duration_ns and m.place and start <= m.time_ns <= start + duration]
         place = inside[0].place if inside else where(actor.file, slices.line[longest] or actor.line, actor.function)
+        advice = (inside[0].text.partition(BLOCKS)[2] if inside else "") or TO_THREAD
         times = f"{len(indexes):,} times, longest {show_ns(duration)}" if len(indexes) > 1 else show_ns(duration)
         yield Finding(
             "warning",
             "blocked",
             f"{name} blocks the thread: {times}",
-            "Everybody else stands still meanwhile. Hand the work to asyncio.to_thread(), or use the asynchronous library.",
+            f"Everybody else stands still meanwhile; {advice}",
             place,
             start - recording.start_ns,
             duration,
@@ -137,17 +143,20 @@ def from_marks(recording: Recording, summary: Summary) -> Iterator[Finding]:
 def spinning(recording: Recording) -> Iterator[Finding]:
     """Tasks that wake themselves over and over, and do nothing in between."""
     slices = recording.slices
-    runs: dict[int, tuple[int, int, int]] = {}  # actor: first slice, how many, their time
+    runs: dict[int, tuple[int, int, int]] = {}  # actor: first slice, how many, how many of them take longer
     worst: dict[str, tuple[int, int, int, int]] = {}
     for index, (actor, outcome, duration) in enumerate(
         zip(slices.actor, slices.outcome, slices.duration_ns, strict=True)
     ):
-        if outcome != Outcome.AGAIN or duration > SPIN_SLICE_NS:
+        if outcome != Outcome.AGAIN:
             runs.pop(actor, None)
             continue
-        first, count, spent = runs.get(actor, (index, 0, 0))
-        count, spent = count + 1, spent + duration
-        runs[actor] = first, count, spent
+        first, count, longer = runs.get(actor, (index, 0, 0))
+        count, longer = count + 1, longer + (duration > SPIN_SLICE_NS)
+        if longer * SPIN_OTHERS > count + SPIN_OTHERS:
+            runs.pop(actor)
+            continue
+        runs[actor] = first, count, longer
         if count >= SPIN_SLICES:
             span = slices.start_ns[index] + duration - slices.start_ns[first]
             name = group_name(recording.actors[actor])
@@ -205,11 +214,11 @@ def saturated(recording: Recording, waits: array[int]) -> Iterator[Finding]:
         peak = max(peak, inside)
     if inside > workers:
         over_ns += recording.end_ns - since
-    if over_ns >= EXECUTOR_SHARE * max(1, recording.end_ns - recording.start_ns):
+    if over_ns >= min(EXECUTOR_NS, EXECUTOR_SHARE * max(1, recording.end_ns - recording.start_ns)):
         yield Finding(
             "warning",
             "executor",
-            f"the executor is saturated: up to {peak:,} calls at once for {workers} threads, over that for {show_ns(over_ns)}",
+            f"the executor is saturated: up to {peak:,} calls at once for {workers} threads at most, over that for {show_ns(over_ns)}",
             "Calls stand in its queue. Limit how many are made at once, or set a larger executor.",
         )
 
@@ -317,7 +326,8 @@ def gain_of(recording: Recording, row: list[tuple[int, int]], waits: array[int])
     """What a row of waits would save together, and the first slice after each of its parts.
 
     A place that is asked again later in the row is a conversation, such as a stream that is read: no part of it. Queries to a
-    database from one line are the exception: there a wait is a whole answer.
+    database from one line are the exception: there a wait is a whole answer. In a task of a library's, such as a web server's
+    handler, all that the program does comes from one line.
     """
     parts: list[tuple[int, int, list[int]]] = []  # target, nanoseconds, slices
     for index, target in row:
@@ -335,11 +345,12 @@ def gain_of(recording: Recording, row: list[tuple[int, int]], waits: array[int])
         gain = sum(ns for ns, _ in single) - max(ns for ns, _ in single)
         shown = [index for _, index in single]
     slices = recording.slices
+    own = bool(row) and not any(part in recording.actors[slices.actor[row[0][0]]].file for part in LIBRARIES)
 
     def query(entry: tuple[int, int]) -> tuple[int, int]:
         """What entries in a row have in common when they are one query after the other; its line is 0 for all else."""
         index, target = entry
-        return (slices.line[index] if slices.wait_kind[index] == WaitKind.DATABASE else 0), target
+        return (slices.line[index] if own and slices.wait_kind[index] == WaitKind.DATABASE else 0), target
 
     for (line, _), entries in groupby(row, query):
         indexes = [index for index, _ in entries]

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 __all__ = [
+    "BLOCKS",
     "Actor",
     "ActorKind",
     "Gap",
@@ -22,6 +23,10 @@ __all__ = [
     "WaitKind",
     "WakerKind",
 ]
+
+
+# In the text of a watchdog's mark, between the task and the advice.
+BLOCKS = "blocks the thread: "
 
 
 class ActorKind(IntEnum):

@@ -88,6 +88,16 @@ def soon(function):
     plait_soon(function)
 
 
+def one_after_the_other(first, second):
+    """A function that calls both. It has no frame of its own, so that a warning of theirs names the line of who called it."""
+
+    def both(word):
+        first(word)
+        second(word)
+
+    return both
+
+
 def monitor(threshold_ns: cython.longlong, scan_every_ns: cython.longlong, stack_signal: cython.int):
     """Watch the loops for slices that take longer, and ask for a SCAN every so often (0: never).
 

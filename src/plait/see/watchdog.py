@@ -23,8 +23,10 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from plait import loop as loops
+from plait import standard
 from plait.core import tasks
 from plait.see import attach, hints, side, snapshot
+from plait.see.model import BLOCKS
 
 __all__ = ["Block", "Suspicion", "Watchdog", "from_environment", "report_taken", "scan", "watchdog"]
 
@@ -70,6 +72,14 @@ class Block:
             lines.append(f"  {f'{self.calls}: ' if self.calls else ''}{self.hint}")
         return "\n".join(lines) + "\n"
 
+    def write_down(self, recorder: Any, since_ns: int) -> None:
+        """As a mark at the beginning of the slice that blocks, so that the finding has its line and its hint."""
+        advice = f"{self.calls}: {self.hint}" if self.calls and self.hint else self.hint
+        place = f"{self.file}:{self.line} in {self.function}"
+        recorder.mark(
+            f"{self.task or 'a callback'} {BLOCKS}{advice}", "warning", int(self.seconds * 1e9), place, since_ns
+        )
+
 
 def ms(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
@@ -91,8 +101,17 @@ class Suspicion:
         place = f'  File "{self.file}", line {self.line}, in {self.function}\n' if self.file else ""
         return f"plait: {subject}{self.what}\n{place}"
 
+    def write_down(self, recorder: Any) -> None:
+        subject = f"{self.task} " if self.task else ""
+        place = f"{self.file}:{self.line} in {self.function}" if self.file else ""
+        recorder.mark(f"{subject}{self.what}", "warning", place=place)
+
 
 Report = Callable[["Block | Suspicion"], object]
+
+
+def silent(found: Block | Suspicion) -> None:
+    """The report of a watchdog that is there for a recording only: all is written down in it anyway."""
 
 
 class Watchdog:
@@ -152,7 +171,8 @@ def watchdog(ms: float = DEFAULT_MS, report: Report | None = None, *, origins: b
 
     `report(found)` is called in a thread of plait's: with a Block that is unfinished (`ended` false), and once more when it has
     ended after more than twice that time; and with a Suspicion: an exception that nobody retrieves, a task that nothing can wake, a
-    cancel that is ignored, a full executor, a thousand tasks at once. The default writes them to standard error. One watchdog at a
+    cancel that is ignored, a full executor, a thousand tasks at once. The default writes them to standard error; a loop that is
+    recorded has them in its recording, too. One watchdog at a
     time: a new one takes the place of the one before. `PLAIT_WATCHDOG=ms` and `plait run --watchdog` do the same from outside.
     `origins` has coroutines remember where they were made, for the warning of one that is never awaited; it costs each 100 ns.
     Raises ValueError for less than 1 ms and OSError where no thread can be had.
@@ -191,7 +211,8 @@ def from_environment() -> None:
 
 def begin_monitor() -> None:
     if current is not None:
-        side.monitor(int(current.threshold_ms * 1e6), int(SCAN_SECONDS * 1e9), take_signal())
+        signum = 0 if current.report is silent else take_signal()
+        side.monitor(int(current.threshold_ms * 1e6), int(SCAN_SECONDS * 1e9), signum)
 
 
 def take_signal() -> int:
@@ -253,6 +274,8 @@ def report_taken() -> None:
     if block is None:
         return
     dog.blocks.append(block)
+    if (recorder := loop.recorder) is not None:
+        block.write_down(recorder, since_ns)
     if block.times <= ALWAYS_REPORTED or block.times & (block.times - 1) == 0:
         tell(dog, block)
 
@@ -348,22 +371,26 @@ def scan() -> None:
         return
     began = time.monotonic()
     tell_unretrieved(dog, began)
-    found = {}
-    for loop in snapshot.take(stacks=False)["loops"]:
-        for each in loop["suspicions"]:
+    found: dict[Any, tuple[Suspicion, Any]] = {}
+    loop_of_thread = {side.pulse(loop)[-1]: loop for loop in snapshot.loops_of_process()}
+    for told in snapshot.take(stacks=False)["loops"]:
+        for each in told["suspicions"]:
             file, line, function = each["place"] or ("", 0, "")
             key = (each["kind"], file, line)
-            found[key] = Suspicion(each["kind"], each["task"], each["text"], file, line, function)
+            suspicion = Suspicion(each["kind"], each["task"], each["text"], file, line, function)
+            found[key] = suspicion, loop_of_thread.get(told["thread_id"])
     for key in found.keys() & dog.seen - dog.told:
-        suspect(dog, found[key])
+        suspect(dog, *found[key])
     dog.told |= found.keys() & dog.seen
     dog.seen = set(found)
     dog.scanned = time.monotonic()
     dog.scan_seconds = dog.scanned - began
 
 
-def suspect(dog: Watchdog, found: Suspicion) -> None:
+def suspect(dog: Watchdog, found: Suspicion, loop: Any) -> None:
     dog.suspicions.append(found)
+    if (recorder := getattr(loop, "recorder", None)) is not None:
+        found.write_down(recorder)
     tell(dog, found)
 
 
@@ -392,7 +419,7 @@ def tell_unretrieved(dog: Watchdog, now: float) -> None:
         held = task()
         if held is not None and held._log_traceback and key not in dog.told:
             dog.told.add(key)
-            suspect(dog, found)
+            suspect(dog, found, held._loop)
 
 
 # Python tells of coroutines that were never awaited by this function, when they are collected.
@@ -401,8 +428,9 @@ warn_unawaited: Any = getattr(warnings, "_warn_unawaited_coroutine", None)
 
 def watch_coroutines(on: bool) -> None:
     if warn_unawaited is not None:
-        told = current is not None and current.report is not None
-        setattr(warnings, "_warn_unawaited_coroutine", coroutine_unawaited if on and told else warn_unawaited)  # noqa: B010
+        told = on and current is not None and current.report is not None
+        both = side.one_after_the_other(coroutine_unawaited, warn_unawaited) if told else warn_unawaited
+        setattr(warnings, "_warn_unawaited_coroutine", both)  # noqa: B010
 
 
 def coroutine_unawaited(coroutine: Any) -> None:
@@ -416,5 +444,5 @@ def coroutine_unawaited(coroutine: Any) -> None:
             frame = sys._getframe(1)
             file, line, function = frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname
         what = "was made and never awaited"
-        suspect(dog, Suspicion("never awaited", f"coroutine {coroutine.__qualname__}", what, file, line, function))
-    warn_unawaited(coroutine)
+        found = Suspicion("never awaited", f"coroutine {coroutine.__qualname__}", what, file, line, function)
+        suspect(dog, found, standard.get_running_loop_or_none())

@@ -118,8 +118,12 @@ class Recording {
     return list.subarray(offsets[i + 1], offsets[i + 2]);
   }
 
-  // The code of a slice: the line where it went on, else where its function is defined.
+  // The code of a slice: the line that the watchdog saw to block, or where it went on, else where its function is defined.
   place(i) {
+    if (this.isBlocked(i)) {
+      const mark = this.marks.find(([time, , , , lasted, place]) => lasted && place && time >= this.start[i] && time <= this.end[i]);
+      if (mark) return mark[5];
+    }
     const a = this.actorOf(i);
     const file = this.file(a);
     return file ? `${file}:${this.line(i) || this.columns.actor_line[a]}` : "";
