@@ -11,7 +11,7 @@ from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from plait.see.model import Mark, Recording
+from plait.see.model import Mark, Recording, WaitKind
 from plait.see.page import page
 from plait.see.summary import summarize
 
@@ -177,6 +177,29 @@ def test_a_blocking_slice_tells_the_line_that_the_watchdog_saw(shown: Show, reco
     assert seen.place == ask(browser, f"app.recording.place({first})")
     other = next(i for i in range(len(recording.slices)) if i != first)
     assert seen.place != ask(browser, f"app.recording.place({other})")
+
+
+def test_of_a_large_group_a_search_leaves_the_lanes_that_it_found(shown: Show) -> None:
+    simulation = recordings.Simulation()
+    for number in range(30):
+        simulation.spawn(
+            "work", iter([(MS, recordings.Wait(WaitKind.TIMER, "sleep", MS)), (MS, recordings.Done())]), f"w{number}"
+        )
+    simulation.spawn("other", iter([(MS, recordings.Done())]), "other")
+    browser = shown(simulation.run(200 * MS))
+    lanes = (
+        "app.lanes.shown.filter((item) => item.type === 'lane').map((item) => app.recording.name(item.row.actors[0]))"
+    )
+    browser.execute_script("app.foldAll()")
+    assert 31 == len(ask(browser, lanes))
+    browser.execute_script("app.search('w1')")
+    found = ["w1", *[f"w{number}" for number in range(10, 20)]]
+    assert [*found, "other"] == ask(browser, lanes)
+    # Who is gone to is seen, though it is not what was searched for.
+    browser.execute_script("app.goToActor([...Array(31).keys()].find((a) => app.recording.name(a) === 'w5'))")
+    assert sorted([*found, "other", "w5"]) == sorted(ask(browser, lanes))
+    browser.execute_script("app.search('')")
+    assert 31 == len(ask(browser, lanes))
 
 
 def test_a_tip_says_what_a_task_waits_for(shown: Show, recording: Recording) -> None:

@@ -13,6 +13,8 @@ const HEIGHTS = { head: 26, lane: 22, folded: 58 };
 class Lanes {
   constructor(recording) {
     this.recording = recording;
+    this.found = null; // by actor, what a search has found
+    this.kept = NONE; // the row of what one has gone to: it is shown whatever is searched
     const groups = this.groups();
     this.order = this.inRows(groups);
     this.groups = groups;
@@ -104,7 +106,7 @@ class Lanes {
     return { first, last, counts };
   }
 
-  // What stands where, from top to bottom. Of a large group only rows that have a task between the two times.
+  // What stands where, from top to bottom. Of a large group only rows that have a task between the two times, and that is searched for.
   arrange(early = 0, late = Infinity) {
     this.shown = [];
     let y = 0;
@@ -119,7 +121,7 @@ class Lanes {
       if (group.folded) { add({ type: "folded", group }, HEIGHTS.folded); continue; }
       add({ type: "head", group }, HEIGHTS.head);
       const all = group.rows.length <= ROWS_ALWAYS;
-      for (const row of group.rows) if (all || this.livesIn(row, early, late)) add({ type: "lane", group, row }, HEIGHTS.lane);
+      for (const row of group.rows) if (all || row.index === this.kept || (this.isFound(row) && this.livesIn(row, early, late))) add({ type: "lane", group, row }, HEIGHTS.lane);
     }
     this.height = y;
     this.place = new Int32Array(this.rows.length).fill(NONE);
@@ -128,6 +130,8 @@ class Lanes {
       if (item.type === "folded") for (const row of item.group.rows) this.place[row.index] = k;
     });
   }
+
+  isFound({ actors }) { return !this.found || actors.some((a) => this.found[a]); }
 
   livesIn({ actors }, early, late) {
     const { first, last } = this.lives;

@@ -197,6 +197,7 @@ class App {
     if (end - start < (to - from) / 2000) { const width = Math.max(SHORTEST_VIEW, (end - start) * 60); from = start - width * 0.4; to = from + width; }
     else if (start < from || end > to) { const width = Math.max(to - from, (end - start) * 1.4); from = (start + end - width) / 2; to = from + width; }
     // It may stand in a row that had nothing in the view so far.
+    lanes.kept = lanes.rowOf[r.actorOf(slice)];
     lanes.arrange(Math.min(from, view.from), Math.max(to, view.to));
     const item = lanes.itemOf(r.actorOf(slice));
     let { scroll } = view;
@@ -307,8 +308,9 @@ class App {
       this.foundAt = NONE;
       told.textContent = this.found.length ? `${showCount(this.found.length)} found, ${showCount(ids.length)} slices` : "not found";
     }
-    this.writeAddress();
-    this.redraw();
+    this.lanes.found = this.found.length ? this.painter.matched.actors : null;
+    this.lanes.kept = NONE;
+    this.rearranged();
   }
 
   matching(needle) {
