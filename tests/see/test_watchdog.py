@@ -524,8 +524,9 @@ print(len(blocks()) > 0, len(suspicions()))
 """)
     assert "True 1\n" == output
     recording = read(path)
-    block, suspected = [mark for mark in recording.marks if mark.level == "warning"]
-    assert block.text.startswith("the rude one blocks the thread: ")
+    # Other processes may hold other slices up.
+    block = next(mark for mark in recording.marks if mark.text.startswith("the rude one blocks the thread: "))
+    [suspected] = [mark for mark in recording.marks if mark.level == "warning" and not mark.duration_ns]
     assert block.place.endswith(" in wait_until")
     assert block.duration_ns >= 50_000_000
     slices = recording.slices
@@ -536,8 +537,8 @@ print(len(blocks()) > 0, len(suspicions()))
     ]
     assert "the rude one" == around
     assert ("coroutine forgotten was made and never awaited", -1) == (suspected.text, suspected.actor)
-    [finding] = [each for each in find(recording, summarize(recording)) if each.kind == "blocked"]
-    assert block.place == finding.place
+    blocked = [each for each in find(recording, summarize(recording)) if each.kind == "blocked"]
+    assert [block.place] == [each.place for each in blocked if "rude" in each.text]
 
 
 def test_a_recorded_program_is_watched_in_silence(tmp_path: Path) -> None:
@@ -564,5 +565,6 @@ asyncio.run(main())
     recording = read(path)
     texts = [finding.text for finding in find(recording, summarize(recording))]
     assert "coroutine forgotten was made and never awaited" in texts
-    [blocked] = [each for each in find(recording, summarize(recording)) if each.kind == "blocked"]
-    assert f"{program}:8 in main" == blocked.place or f"{program}:9 in main" == blocked.place
+    [text] = [text for text in texts if "main blocks the thread" in text]
+    [blocked] = [each for each in find(recording, summarize(recording)) if each.text == text]
+    assert blocked.place in (f"{program}:8 in main", f"{program}:9 in main")
