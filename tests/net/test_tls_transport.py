@@ -109,6 +109,46 @@ def test_pieces_of_any_size_arrive_in_order(run, contexts, pieces):
     run(main())
 
 
+@pytest.mark.parametrize("cut", [1, 5, 100, 16 * 1024])
+def test_much_at_once_behind_half_a_record_arrives_in_order_and_ends(run, contexts, cut):
+    """OpenSSL holds the half already, so that more comes out than has just gone in."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with raw_client(contexts) as (peer, server):
+            data = bytes(range(251)) * 4200
+            peer.tls.write(b"first")
+            sent = peer.outgoing.read()
+            peer.tls.write(data)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                peer.tls.unwrap()
+            rest = peer.outgoing.read()
+            await loop.sock_sendall(peer.sock, sent + rest[:cut])
+            assert b"first" == await server.received(5)
+            await loop.sock_sendall(peer.sock, rest[cut:])
+            assert b"first" + data == await server.received(5 + len(data))
+            await server.until(lambda: "eof" in server.told)
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [40_000, 1_000_000])
+def test_what_came_whole_before_a_broken_record_is_told(run, contexts, size):
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with raw_client(contexts) as (peer, server):
+            data = bytes(range(251)) * (size // 251)
+            peer.tls.write(data)
+            sent = bytearray(peer.outgoing.read())
+            sent[-1] ^= 1
+            await loop.sock_sendall(peer.sock, sent)
+            await server.until(server.lost.done)
+            assert data[: len(data) // 16384 * 16384] == server.data
+            assert isinstance(server.lost.result(), ssl.SSLError)
+
+    run(main())
+
+
 def test_16_mib_there_and_back(run, contexts):
     async def main():
         async with linked(contexts, served=Echo) as (client, _):

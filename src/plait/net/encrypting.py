@@ -124,7 +124,7 @@ class Encryptor(Layer):
 
     def leaving(self):
         try:
-            if self.state == State.WRAPPED:
+            if self.unsent and self.state == State.WRAPPED:
                 self.encrypt()
         except Exception as exc:
             self.fatal(exc, "Fatal error on SSL protocol")

@@ -33,7 +33,7 @@ cdef class Receiver(Sender):
     cdef int received(self, int result, unsigned int flags) except -1
     cdef int receive_again(self) except -1
     cdef int keep(self, object piece) except -1
-    cdef int hand_over(self, object piece) except -1
+    cdef int hand_over(self, object piece, const char* data, Py_ssize_t size) except -1
     cdef int take(self, object piece) except -1
     cdef int take_kept(self) except -1
     cdef int read(self) except -1

@@ -204,8 +204,11 @@ class Receiver(Sender):
     def received(self, result, flags):
         """The engine has received, or will not receive any more."""
         piece = None
+        kept: cython.bint = self.paused or self.kept is not None or not self.loop.engine.is_open
+        in_place: cython.bint = result > 0 and self.layer is not None and not kept
         if result > 0:
-            piece = PyBytes_FromStringAndSize(self.loop.engine.received(flags), result)
+            if not in_place:
+                piece = PyBytes_FromStringAndSize(self.loop.engine.received(flags), result)
             if result < self.loop.engine.receive_size():
                 self.full = 0
             else:
@@ -217,11 +220,13 @@ class Receiver(Sender):
             piece = b""
         elif result != -ENOBUFS and result != -ECANCELED and result != -EINTR and result != -EAGAIN:
             piece = -result
-        if piece is not None and not self.closing and not self.at_eof:
-            if self.paused or self.kept is not None or not self.loop.engine.is_open:
+        if (piece is not None or in_place) and not self.closing and not self.at_eof:
+            if kept:
                 self.keep(piece)
+            elif in_place:
+                self.hand_over(None, self.loop.engine.received(flags), result)
             else:
-                self.hand_over(piece)
+                self.hand_over(piece, cython.NULL, 0)
         if self.receiving is None and result != 0 and not (piece is not None and result < 0):
             self.receive_again()
         return 0
@@ -252,12 +257,16 @@ class Receiver(Sender):
             self.later()
         return 0
 
-    def hand_over(self, piece):
+    def hand_over(self, piece, data, size):
+        """Tell the protocol of a piece; without one, its layer of what is in the engine's buffer."""
         recorded: cython.bint = self.begin_slice()
         PyContext_Enter(self.context)
         self.dispatching = True
         try:
-            self.take(piece)
+            if piece is None:
+                self.deliver_to_layer(data, size)
+            else:
+                self.take(piece)
         finally:
             self.dispatching = False
             PyContext_Exit(self.context)
@@ -286,7 +295,7 @@ class Receiver(Sender):
         """Reading was resumed."""
         try:
             while self.kept and not self.paused and not self.closing and not self.at_eof:
-                self.hand_over(self.kept.pop(0))
+                self.hand_over(self.kept.pop(0), cython.NULL, 0)
         finally:
             if not self.kept:
                 self.kept = None

@@ -35,17 +35,19 @@ cdef class TLSTransport(Encryptor):
 
     cdef int told(self, object protocol) except -1
     cdef int switch(self, State state) except -1
-    cdef int take(self) except -1
+    cdef int take(self, Py_ssize_t size) except -1
     cdef int start_handshake(self) except -1
     cdef int do_handshake(self) except -1
     cdef int handshake_done(self, object error) except -1
     cdef int wake(self, object error) except -1
-    cdef int do_read(self, bint fresh) except -1
+    cdef int do_read(self, Py_ssize_t fresh) except -1
     cdef int read_all(self) except -1
+    cdef int read_bulk(self) except -1
     cdef bint stopped(self) except -1
     cdef int read_into(self) except -1
     cdef Py_ssize_t decrypt(self, void* buffer, Py_ssize_t size) except -2
     cdef bint undecrypted(self) except -1
+    cdef int tell(self, bytes data) except -1
     cdef int deliver(self, const char* data, Py_ssize_t size) except -1
     cdef int end_of_data(self) except -1
     cdef int tell_eof(self) except -1

@@ -12,6 +12,7 @@ import warnings
 
 import cython
 from cython.cimports.cpython.object import PyObject_CallObject
+from cython.cimports.cpython.ref import Py_DECREF, PyObject
 from cython.cimports.libc.string import memcpy
 from cython.cimports.plait.core.cpython import plait_is_shared
 from cython.cimports.plait.core.ready import Scheduler
@@ -24,6 +25,8 @@ from cython.cimports.plait.net.linux import (
     PyBytes_FromStringAndSize,
     PyBytes_GET_SIZE,
     PyObject_GetBuffer,
+    new_bytes,
+    resize_bytes,
 )
 from cython.cimports.plait.net.receiving import ways_of
 from cython.cimports.plait.net.sending import Layer
@@ -50,6 +53,8 @@ except ImportError:  # as asyncio, which runs on a Python without OpenSSL too
 logger = logging.getLogger("asyncio")
 
 RECORD_MAX = cython.declare(cython.Py_ssize_t, 16 * 1024)  # plain bytes in a record, RFC 8446
+# From here on a copy costs more than bytes that are made too large and cut.
+BULK_MIN = cython.declare(cython.Py_ssize_t, 32 * 1024)
 # How much a BufferedProtocol with a small buffer is given in one event.
 BUFFERED_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
 
@@ -141,16 +146,16 @@ class TLSTransport(Encryptor):
     def feed(self, data, size):
         WINDOW.point(data, size, True)
         self.bio_write(WINDOW)
-        return self.take()
+        return self.take(size)
 
     def data_received(self, data):
         self.bio_write(data)
-        self.take()
+        self.take(len(data))
 
-    def take(self):
-        """There is more to decrypt."""
+    def take(self, size):
+        """There is more to decrypt, so much."""
         if self.state == State.WRAPPED:
-            self.do_read(True)
+            self.do_read(size)
         elif self.state == State.DO_HANDSHAKE:
             self.do_handshake()
         elif self.state == State.FLUSHING:
@@ -274,7 +279,7 @@ class TLSTransport(Encryptor):
             self.told_app = Told.MADE
             self.protocol.connection_made(self)
         self.wake(None)
-        return self.do_read(False)
+        return self.do_read(0)
 
     def wake(self, error):
         waiter = self.waiter
@@ -289,17 +294,19 @@ class TLSTransport(Encryptor):
     # Reading.
 
     def do_read(self, fresh):
-        """Decrypt and tell what there is; `fresh`: there is something for sure."""
+        """Decrypt and tell what there is; so many bytes have come just now, so that there is something for sure."""
         if self.state != State.WRAPPED and self.state != State.FLUSHING:
             return 0
         outer: cython.bint = self.reading
         self.reading = True
         try:
             if not self.reading_paused and (fresh or self.undecrypted()):
-                if self.on_buffer is None:
-                    self.read_all()
-                else:
+                if self.on_buffer is not None:
                     self.read_into()
+                elif fresh >= BULK_MIN and self.inner is None and self._incoming.pending <= self._loop.receive_size:
+                    self.read_bulk()
+                else:
+                    self.read_all()
             self.encrypt()
             self.control_reading()
         except Exception as exc:
@@ -359,6 +366,32 @@ class TLSTransport(Encryptor):
             self.deliver(buffer, total)
         return self.end_of_data() if n == 0 else 0
 
+    def read_bulk(self):
+        """The same for much at once, decrypted into the bytes that the protocol is given, which spares a copy."""
+        # Of a record that had begun to come before this, OpenSSL has a part already.
+        size: cython.Py_ssize_t = self._incoming.pending + RECORD_MAX
+        total: cython.Py_ssize_t = 0
+        n: cython.Py_ssize_t = 0
+        data: cython.pointer(PyObject) = new_bytes(cython.NULL, size)
+        try:
+            while True:
+                n = self.decrypt(PyBytes_AS_STRING(cython.cast(object, data)) + total, size - total)
+                if n <= 0:
+                    break
+                total += n
+                if not self._incoming.pending:
+                    break
+        finally:
+            if total == 0:
+                Py_DECREF(cython.cast(object, data))
+            else:
+                # On an error too: what came whole before.
+                resize_bytes(cython.address(data), total)
+                received: bytes = cython.cast(object, data)
+                Py_DECREF(received)  # `received` holds its own reference
+                self.tell(received)
+        return self.end_of_data() if n == 0 else 0
+
     def read_into(self):
         """The same for a BufferedProtocol: as often as it takes to fill its buffer less than full, so far as is fair."""
         view = cython.declare(Buffer)
@@ -393,15 +426,18 @@ class TLSTransport(Encryptor):
         return self.end_of_data() if n == 0 else 0
 
     def _do_read(self):
-        self.do_read(False)
+        self.do_read(0)
 
     def deliver(self, data, size):
         if self.inner is not None:
             return self.inner.feed(data, size)
+        return self.tell(PyBytes_FromStringAndSize(data, size))
+
+    def tell(self, data):
         if self.reader is None:
-            self.on_data(PyBytes_FromStringAndSize(data, size))
+            self.on_data(data)
         elif plait_is_shared(cython.cast(cython.p_void, self.reader)):
-            self.reader.feed(PyBytes_FromStringAndSize(data, size))
+            self.reader.feed(data)
         else:
             self.reader = None  # nobody reads any more: what comes is dropped, as asyncio does
         return 0
@@ -451,7 +487,7 @@ class TLSTransport(Encryptor):
 
     def _resume(self):
         if self.state == State.WRAPPED:
-            self.do_read(False)
+            self.do_read(0)
         elif self.state == State.FLUSHING:
             self.do_flush()
         elif self.state == State.SHUTDOWN:
@@ -515,7 +551,7 @@ class TLSTransport(Encryptor):
             self._transport._force_close(TimeoutError("SSL shutdown timed out"))
 
     def do_flush(self):
-        self.do_read(False)
+        self.do_read(0)
         if self.state != State.FLUSHING:  # an error in between, or it went on from there
             return 0
         self.switch(State.SHUTDOWN)
