@@ -130,6 +130,11 @@ def mount(folder: str) -> int:
     return fuse
 
 
+def unmount(folder: str) -> None:
+    detach = 2  # MNT_DETACH: at once, whoever still uses it
+    ctypes.CDLL(None).umount2(folder.encode(), detach)
+
+
 def main() -> int:
     folder, *command = sys.argv[1:]
     fuse = mount(folder)
@@ -139,7 +144,10 @@ def main() -> int:
         os.set_inheritable(release, True)
         os.environ["FAULTY_RELEASE"] = str(release)
         os.execvp(command[0], command)
-    Server(fuse, releases, program).serve()
+    try:
+        Server(fuse, releases, program).serve()
+    finally:
+        unmount(folder)
     return os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
 
 

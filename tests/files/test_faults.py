@@ -5,7 +5,6 @@ import contextlib
 import errno
 import io
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from files import alone
 
 import plait
 from plait.loop import Loop
@@ -284,11 +284,10 @@ def test_a_limit_of_the_size_of_files(engine: str, tmp_path: Path) -> None:
 
 def test_a_full_file_system(engine: str, tmp_path: Path) -> None:
     """A small one of memory, mounted for one process that is root in its own namespace, or is root."""
-    alone = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    assert shutil.which("unshare"), "unshare of util-linux is needed to mount a file system for one process"
-    mount = ["sh", "-c", 'mount -t tmpfs -o size=64k none "$0" && exec "$@"', str(tmp_path)]
+    mounted = 'mount -t tmpfs -o size=64k none "$0" && "$@"; status=$?; umount "$0" && exit $status'
+    mount = ["sh", "-c", mounted, str(tmp_path)]
     code = f"path = {str(tmp_path / 'file')!r}\n" + textwrap.dedent(WRITE_UNTIL_REFUSED)
-    assert "ENOSPC\nclose ENOSPC\nclosed\nTrue True True\n" == program(engine, code, *alone, *mount)
+    assert "ENOSPC\nclose ENOSPC\nclosed\nTrue True True\n" == program(engine, code, *alone.command(), *mount)
 
 
 def test_no_descriptor_left(engine: str, tmp_path: Path) -> None:

@@ -5,14 +5,13 @@ The files are those of faulty.py, a file system of its own mounted for one progr
 file `slow` is answered only when a ticker of the loop, every millisecond, has said so. A call that blocked the loop would wait for ever.
 """
 
-import os
-import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from files import alone
 
 SERVER = Path(__file__).with_name("faulty.py")
 
@@ -63,11 +62,9 @@ async def main():
 def on_faulty(engine: str, folder: Path, code: str) -> str:
     """Run a coroutine in a process of its own, with the faulty file system on `folder`; what it prints."""
     assert Path("/dev/fuse").exists(), "the tests of I/O errors need FUSE: modprobe fuse"
-    assert shutil.which("unshare"), "unshare of util-linux is needed to mount a file system for one process"
-    alone = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
     source = BEGINNING + textwrap.indent(textwrap.dedent(code), "    ")
     source += f"\nplait.run(with_ticker(), engine={engine!r})\n"
-    server = [*alone, sys.executable, str(SERVER), str(folder)]
+    server = [*alone.command(), sys.executable, str(SERVER), str(folder)]
     ended = subprocess.run(
         [*server, sys.executable, "-W", "error", "-c", source, str(folder)],
         capture_output=True,
