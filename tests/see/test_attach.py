@@ -1,5 +1,6 @@
 """Looking into running programs that know nothing of it: what they wait for, what blocks them, and who may look."""
 
+import asyncio
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from plait.see import attach, client, serving, tree
+from plait.see import attach, client, serving, tree, waits
 from plait.see.client import Attached, CannotAttach
 
 from snippets import Ended, run_program, sends
@@ -746,6 +747,17 @@ plait.run(main())
     assert re.search(r"beat  beat  waits: timer sleep\(0\.01\), late by \d+\.\d s", told)
     assert "stuck.py:12 in main\n        time.sleep(100)\n" in told
     assert "-0." not in told
+
+
+def test_a_task_that_has_ended_meanwhile_holds_no_lock(loop: Any) -> None:
+    """It may end between being listed and being looked at."""
+
+    async def main() -> None:
+        task = asyncio.create_task(asyncio.sleep(0))
+        await task
+        assert [] == waits.held_locks(task, [asyncio.Lock()])
+
+    loop.run_until_complete(main())
 
 
 def test_a_deep_name_does_not_reach_the_terminal_as_a_command() -> None:

@@ -263,8 +263,9 @@ def held_locks(task: Any, locks: list[Any]) -> list[Any]:
     """Which of the locks the task holds by `async with`."""
     held = []
     chain = list(coroutine_chain(task))
-    inner = [frame for _, frame in chain[1:]]
-    for (coroutine, _), awaited in zip(chain, [*inner, None], strict=True):
+    # The last awaits nothing; a task that has ended since it was listed has no chain at all.
+    inner = [frame for _, frame in chain[1:]] + [None] * bool(chain)
+    for (coroutine, _), awaited in zip(chain, inner, strict=True):
         managers = managers_of(coroutine)
         entering = entered(awaited)
         if entering is not None and any(each is entering for each in managers):
