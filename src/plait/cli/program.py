@@ -72,6 +72,8 @@ def recorded(
         return recording.begun()
     except OSError as error:
         raise SystemExit(f"plait run: cannot write to {record or flight}: {error.strerror}") from None
+    except RuntimeError as error:
+        raise SystemExit(f"plait run: {error}") from None
 
 
 def run_path(path: str, arguments: Sequence[str]) -> int:

@@ -30,7 +30,12 @@ from cython.cimports.plait.core.frames import plait_record_awaits
 from cython.cimports.plait.core.handles import Handle
 from cython.cimports.plait.core.recorder import recorder_of
 from cython.cimports.plait.engine.contract import Operation
-from cython.cimports.plait.engine.record import PLAIT_AWAITS_FUTURE, PLAIT_AWAITS_OPERATION, PLAIT_AWAITS_TASK
+from cython.cimports.plait.engine.record import (
+    PLAIT_AWAITS_FUTURE,
+    PLAIT_AWAITS_OPERATION,
+    PLAIT_AWAITS_TASK,
+    plait_is_recorded,
+)
 
 from plait.standard import extract_stack, future_repr, replace_awaited_by
 
@@ -351,7 +356,7 @@ class Future:
         if self._asyncio_future_blocking:
             raise RuntimeError("await wasn't used with future")
         self._asyncio_future_blocking = True
-        if self._loop.record != cython.NULL:
+        if plait_is_recorded(self._loop.record):
             tell_await(self)
         return 0
 
@@ -522,7 +527,7 @@ def future_send(
             result[0] = cython.NULL
             return PYGEN_ERROR
         future._asyncio_future_blocking = True
-        if future._loop.record != cython.NULL and tell_await(future) < 0:
+        if plait_is_recorded(future._loop.record) and tell_await(future) < 0:
             result[0] = cython.NULL
             return PYGEN_ERROR
         Py_INCREF(future)  # the caller's reference to what is yielded

@@ -20,7 +20,13 @@ from cython.cimports.plait.core.cpython import (
 from cython.cimports.plait.core.frames import plait_record_callback
 from cython.cimports.plait.core.ready import Runnable
 from cython.cimports.plait.core.recorder import Recorder, recorder_of
-from cython.cimports.plait.engine.record import PLAIT_BY_TIMER, PLAIT_RAISED, PLAIT_RETURNED, plait_record_pushes
+from cython.cimports.plait.engine.record import (
+    PLAIT_BY_TIMER,
+    PLAIT_RAISED,
+    PLAIT_RETURNED,
+    plait_is_recorded,
+    plait_record_pushes,
+)
 
 from plait.standard import ThreadSafeHandleFace, extract_stack, format_callback_source
 
@@ -110,7 +116,7 @@ class Handle:
 
     def failed(self, exc):
         self.make_known()
-        if self._loop.record != cython.NULL:
+        if plait_is_recorded(self._loop.record):
             self._loop.record.outcome = PLAIT_RAISED
         source = format_callback_source(self._callback, self._args)
         context = {"message": f"Exception in callback {source}", "exception": exc, "handle": self}
@@ -348,13 +354,13 @@ class TimerHeap:
 
     def fire(self, loop, now_ns):
         """Move what is due into the ready ring, in order."""
-        if loop.record != cython.NULL:
+        if plait_is_recorded(loop.record):
             plait_record_pushes(loop.record, PLAIT_BY_TIMER, 0)
         while self.count and self.first_ns() <= now_ns:
             timer: TimerHandle = cython.cast(TimerHandle, self.entries[self.start].timer)
             self.remove(timer)
             loop.push(timer)
-            if loop.record != cython.NULL:
+            if plait_is_recorded(loop.record):
                 # It was ready when it was due.
                 loop.record.pushed[(loop.head + loop.count - 1) & loop.mask].ns = timer.when_ns
         return 0

@@ -22,7 +22,13 @@ from cython.cimports.plait.core.cpython import (
     plait_thread_ident,
     plait_vars,
 )
-from cython.cimports.plait.engine.record import PLAIT_BY_THREAD, PLAIT_RETURNED, plait_pushed, plait_record_ready
+from cython.cimports.plait.engine.record import (
+    PLAIT_BY_THREAD,
+    PLAIT_RETURNED,
+    plait_is_recorded,
+    plait_pushed,
+    plait_record_ready,
+)
 
 RECEIVE_SIZE = cython.declare(cython.size_t, 256 * 1024)
 INITIAL_SLOTS = cython.declare(cython.uint, 256)
@@ -78,7 +84,7 @@ class Scheduler:
             self.wrong_thread()
         if self.count > self.mask:
             self.grow()
-        if self.record != cython.NULL:
+        if plait_is_recorded(self.record):
             plait_record_ready(self.record, (self.head + self.count) & self.mask, runnable.actor)
         # The ring owns one reference to each entry; pop() hands it to its caller.
         Py_INCREF(runnable)
@@ -90,7 +96,7 @@ class Scheduler:
         """Append from any thread: the interpreter lock makes it atomic, and a sleeping engine is woken."""
         if self.count > self.mask:
             self.grow()
-        if self.record != cython.NULL:
+        if plait_is_recorded(self.record):
             plait_record_ready(self.record, (self.head + self.count) & self.mask, runnable.actor)
             if self.thread != plait_thread_ident():
                 self.record.pushed[(self.head + self.count) & self.mask].kind = PLAIT_BY_THREAD
@@ -179,7 +185,7 @@ class Scheduler:
         i: cython.uint
         for i in range(self.count):
             ring[i] = self.ring[(self.head + i) & self.mask]
-        if self.record != cython.NULL:
+        if plait_is_recorded(self.record):
             self.grow_record(2 * slots)
         free(self.ring)
         self.ring = ring

@@ -57,6 +57,7 @@ from cython.cimports.plait.engine.record import (
     PLAIT_NEW_ACTOR,
     PLAIT_NOT_KNOWN,
     PLAIT_RAISED,
+    PLAIT_RECORDER,
     PLAIT_RETURNED,
     PLAIT_TEXT,
     PLAIT_WAITS,
@@ -140,11 +141,18 @@ IMPORT_COUNTER = cython.declare(cython.ulonglong, plait_counter())
 IMPORT_NS = cython.declare(cython.ulonglong, plait_clock_ns())
 
 
+def check_build():
+    """RuntimeError in a build that leaves the recorder out (record.h)."""
+    if not PLAIT_RECORDER:
+        raise RuntimeError("this plait cannot record: it was compiled with -DPLAIT_RECORDER=0; build it without that")
+
+
 class Recorder:
     """A ring of events and the loop that writes them. Everything is called under the interpreter lock."""
 
     def __cinit__(self, size, path=None, meta=None, codes_room=CODES_ROOM):
         """`size` in bytes, rounded up to a power of two. `path` is a new file for the mapping, or None."""
+        check_build()
         events: cython.size_t = 1024
         while events * EVENT_SIZE < size:
             events *= 2

@@ -51,6 +51,7 @@ from cython.cimports.plait.engine.record import (
     PLAIT_RETURNED,
     PLAIT_WAITS,
     plait_code,
+    plait_is_recorded,
     plait_record_code,
     plait_record_introduce,
     plait_record_knows,
@@ -115,7 +116,7 @@ class Task(Future):
             return self.begin_eagerly()
         loop.push(self)
         self.link()
-        if loop.record != cython.NULL:
+        if plait_is_recorded(loop.record):
             self.actor = PLAIT_NEW_ACTOR
         return 0
 
@@ -162,7 +163,7 @@ class Task(Future):
     def set_name(self, value, /):
         self.name = str(value)
         self.number = 0
-        if self._loop.record != cython.NULL and self.linked and self.actor != PLAIT_NEW_ACTOR:
+        if plait_is_recorded(self._loop.record) and self.linked and self.actor != PLAIT_NEW_ACTOR:
             self.introduce(self._loop.record)
 
     def set_result(self, result, /):
@@ -185,7 +186,7 @@ class Task(Future):
         if self.state != State.PENDING:
             return False
         self.cancels_requested += 1
-        if self._loop.record != cython.NULL:
+        if plait_is_recorded(self._loop.record):
             self.tell_cancel(self._loop.record, msg)
         waiter = self._fut_waiter
         if waiter is not None and waiter.cancel(msg=msg):
@@ -388,7 +389,7 @@ class Task(Future):
         future._asyncio_future_blocking = False
         future.add_done_callback(self._wakeup, context=self.own_context())
         self._fut_waiter = future
-        if self._loop.record != cython.NULL:
+        if plait_is_recorded(self._loop.record):
             recorder_of(self._loop.record).awaits_foreign(self._coro, future)
         if self._must_cancel and future.cancel(msg=self._cancel_message):
             self._must_cancel = False
@@ -401,7 +402,7 @@ class Task(Future):
 
     def returned(self, value):
         self.unlink()
-        if self._loop.record != cython.NULL:
+        if plait_is_recorded(self._loop.record):
             self._loop.record.ending = True
         if self._must_cancel:  # cancelled in its last slice: it was asked to end, and it ended
             self._must_cancel = False
@@ -432,7 +433,7 @@ class Task(Future):
         context = self.own_context()
         PyContext_Enter(context)
         try:
-            if loop.record == cython.NULL:
+            if not plait_is_recorded(loop.record):
                 self.slice(None)
             else:
                 self.first_slice_inside()

@@ -36,6 +36,7 @@ from cython.cimports.plait.engine.record import (
     PLAIT_AGAIN,
     PLAIT_BY_SIGNAL,
     PLAIT_RETURNED,
+    plait_is_recorded,
     plait_pushed,
     plait_record,
     plait_record_begin,
@@ -213,7 +214,7 @@ class Core:
         if self.deferred:
             self.leave_task()
             self.run_deferred()
-            if self.record != cython.NULL:
+            if plait_is_recorded(self.record):
                 self.record.loop_due = True
         return 0
 
@@ -221,7 +222,7 @@ class Core:
         self.leave_task()
         if timeout_ns != 0:
             self.forget_contexts()
-        if self.record != cython.NULL:
+        if plait_is_recorded(self.record):
             self.record.woke_ns = self.record.boundary_ns  # unless it sleeps
             self.record.loop_due = True
         return self.engine.wait(timeout_ns)
@@ -248,7 +249,7 @@ class Core:
                     runnable = self.pop()
                     if type(runnable) is not Task:
                         self.leave_task()
-                    if self.record != cython.NULL:
+                    if plait_is_recorded(self.record):
                         self.run_recorded(runnable)
                     elif self._debug:
                         self.run_slowly(runnable)
@@ -286,7 +287,7 @@ class Core:
     @cython.nonecheck(False)
     def end_slice(self, runnable):
         record = self.record
-        if record != cython.NULL and record.running:
+        if plait_is_recorded(record) and record.running:
             if type(runnable) is not Task or not usual_outcome(record, cython.cast(Task, runnable)):
                 runnable.outcome(record)
             plait_record_end(record)
@@ -350,12 +351,12 @@ class Core:
 
     def _call_soon_by_signal(self, signum, callback, args, context):
         """call_soon_threadsafe() for a signal's handler."""
-        if self.record == cython.NULL or self.thread != PyThread_get_thread_ident():
+        if not plait_is_recorded(self.record) or self.thread != PyThread_get_thread_ident():
             return self.call_soon_threadsafe(callback, *args, context=context)
         kind, pusher = self.record.pusher_kind, self.record.pusher
         plait_record_pushes(self.record, PLAIT_BY_SIGNAL, signum)
         handle = self.call_soon_threadsafe(callback, *args, context=context)
-        if self.record != cython.NULL:
+        if plait_is_recorded(self.record):
             plait_record_pushes(self.record, kind, pusher)
         return handle
 

@@ -16,7 +16,7 @@ from cython.cimports.plait.core.cpython import EPOLLERR, EPOLLHUP, EPOLLIN, EPOL
 from cython.cimports.plait.core.futures import Future, State
 from cython.cimports.plait.core.recorder import recorder_of
 from cython.cimports.plait.engine.contract import ALWAYS, CHANGES, ONCE
-from cython.cimports.plait.engine.record import PLAIT_BY_KERNEL, plait_record_pushes
+from cython.cimports.plait.engine.record import PLAIT_BY_KERNEL, plait_is_recorded, plait_record_pushes
 
 READABLE = cython.declare(cython.uint, EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 WRITABLE = cython.declare(cython.uint, EPOLLOUT | EPOLLHUP | EPOLLERR)
@@ -35,7 +35,7 @@ class Watch:
         self.fd = fd
 
     def ready(self, events):
-        if self.loop.record != cython.NULL:
+        if plait_is_recorded(self.loop.record):
             plait_record_pushes(
                 self.loop.record, PLAIT_BY_KERNEL, recorder_of(self.loop.record).descriptor_actor(self.fd)
             )

@@ -28,7 +28,7 @@ from cython.cimports.plait.engine.kernel import (
     plait_now_ns,
     plait_pollable,
 )
-from cython.cimports.plait.engine.record import plait_record_busy, plait_record_idle
+from cython.cimports.plait.engine.record import plait_is_recorded, plait_record_busy, plait_record_idle
 from cython.cimports.plait.engine.slots import SOURCE, Slot, Slots
 
 BATCH = cython.declare(cython.int, 512)
@@ -202,7 +202,7 @@ class EpollEngine(Engine):
         # Set while this thread still has the interpreter: whoever queues work from now on sees it and wakes us, and the eventfd
         # remembers a wake that comes before we sleep.
         self.sleeping = True
-        if self.record != cython.NULL:
+        if plait_is_recorded(self.record):
             plait_record_idle(self.record)
         began_ns: cython.longlong = 0
         until_ns: cython.longlong = 0
@@ -222,7 +222,7 @@ class EpollEngine(Engine):
         self.sleeping = False
         if self.spin_ns:
             self.slept_ns = plait_now_ns() - began_ns
-        if self.record != cython.NULL:
+        if plait_is_recorded(self.record):
             plait_record_busy(self.record)
         self.looked(count)
         PyErr_CheckSignals()

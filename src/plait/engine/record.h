@@ -16,6 +16,12 @@
 #include <x86intrin.h>
 #endif
 
+/* Compiled with -DPLAIT_RECORDER=0 nothing is ever recorded, and what would be written is left out: to measure what the recorder costs
+ * while nobody records (docs/recording.md). */
+#ifndef PLAIT_RECORDER
+#define PLAIT_RECORDER 1
+#endif
+
 enum plait_event_type {
     PLAIT_EMPTY = 0,
     PLAIT_SLICE = 1,
@@ -151,6 +157,11 @@ typedef struct plait_record {
     int frame_code, frame_previous, frame_place;
     int64_t coroutine_frame; /* in bytes */
 } plait_record;
+
+/* What stands before all that is done for the recorder: one predicted branch while nobody records. */
+static inline int plait_is_recorded(const plait_record *record) {
+    return PLAIT_RECORDER && __builtin_expect(record != NULL, 0);
+}
 
 static inline uint64_t plait_clock_ns(void) {
     struct timespec now;

@@ -2,6 +2,7 @@
 
 cdef extern from "record.h" nogil:
     enum:
+        PLAIT_RECORDER
         PLAIT_SLICE
         PLAIT_ACTOR
         PLAIT_TEXT
@@ -88,6 +89,7 @@ cdef extern from "record.h" nogil:
         unsigned long long signal_at
         int frame_code, frame_previous, frame_place
         long long coroutine_frame
+    bint plait_is_recorded(const plait_record* record)
     unsigned long long plait_clock_ns()
     unsigned long long plait_counter()
     bint plait_counter_is_invariant()

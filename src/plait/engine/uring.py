@@ -37,7 +37,7 @@ from cython.cimports.plait.engine.kernel import (
     plait_pollable,
     plait_thread,
 )
-from cython.cimports.plait.engine.record import plait_record_busy, plait_record_idle
+from cython.cimports.plait.engine.record import plait_is_recorded, plait_record_busy, plait_record_idle
 from cython.cimports.plait.engine.slots import OPERATION, RECEIVE, SOURCE, Slot, Slots
 from cython.cimports.plait.engine.uring import (
     IORING_CQE_BUFFER_SHIFT,
@@ -570,7 +570,7 @@ class UringEngine(Engine):
         # Set while this thread still has the interpreter: whoever queues work from now on sees it and wakes us, and the eventfd
         # remembers a wake that comes before we sleep.
         self.sleeping = True
-        if self.record != cython.NULL:
+        if plait_is_recorded(self.record):
             plait_record_idle(self.record)
         began_ns: cython.longlong = 0
         until_ns: cython.longlong = 0
@@ -584,7 +584,7 @@ class UringEngine(Engine):
         self.sleeping = False
         if self.spin_ns:
             self.slept_ns = plait_now_ns() - began_ns
-        if self.record != cython.NULL:
+        if plait_is_recorded(self.record):
             plait_record_busy(self.record)
         self.entered(result)
         # Always: a signal during submit-and-wait answers the number of submissions, not EINTR.

@@ -20,6 +20,7 @@ from cython.cimports.plait.core.cpython import plait_is_shared
 from cython.cimports.plait.engine.contract import Operation
 from cython.cimports.plait.engine.record import (
     PLAIT_BY_KERNEL,
+    plait_is_recorded,
     plait_record_begin,
     plait_record_end,
     plait_record_pushes,
@@ -115,7 +116,7 @@ class Receiver(Sender):
     def begin_slice(self):
         """Before the protocol is told: true if it is told from within the engine's wait and recorded, so that a slice begins here."""
         record = self.loop.record
-        if record == cython.NULL or record.running:
+        if not plait_is_recorded(record) or record.running:
             return False
         actor: cython.uint = self.identify(record)
         plait_record_begin(record, record.woke_ns, PLAIT_BY_KERNEL, actor)
@@ -181,7 +182,7 @@ class Receiver(Sender):
         return 0
 
     def ready(self, events):
-        if self.loop.record != cython.NULL:
+        if plait_is_recorded(self.loop.record):
             plait_record_pushes(self.loop.record, PLAIT_BY_KERNEL, self.identify(self.loop.record))
         if not self.by_completion:
             if events & END_EVENTS:
@@ -271,7 +272,7 @@ class Receiver(Sender):
             self.dispatching = False
             PyContext_Exit(self.context)
             self.after_read()
-            if recorded and self.loop.record != cython.NULL:
+            if recorded and plait_is_recorded(self.loop.record):
                 plait_record_end(self.loop.record)
         return 0
 
@@ -335,7 +336,7 @@ class Receiver(Sender):
             self.dispatching = False
             PyContext_Exit(self.context)
             self.after_read()
-            if recorded and self.loop.record != cython.NULL:
+            if recorded and plait_is_recorded(self.loop.record):
                 plait_record_end(self.loop.record)
         return 0
 

@@ -14,6 +14,7 @@ from cython.cimports.plait.core.recorder import recorder_of
 from cython.cimports.plait.engine.record import (
     PLAIT_RETURNED,
     PLAIT_WAITS,
+    plait_is_recorded,
     plait_record_end,
     plait_record_knows,
 )
@@ -130,7 +131,7 @@ class Stream(Receiver):
             self.dispatching = False
             PyContext_Exit(self.context)
             self.started()
-            if recorded and self.loop.record != cython.NULL:
+            if recorded and plait_is_recorded(self.loop.record):
                 plait_record_end(self.loop.record)
         return 0
 
@@ -268,7 +269,7 @@ class Stream(Receiver):
     def set_protocol(self, protocol):
         self.loop.check_thread()
         self.told(protocol)
-        if self.loop.record != cython.NULL and self.actor != 0:
+        if plait_is_recorded(self.loop.record) and self.actor != 0:
             self.introduce(self.loop.record)
 
     def get_protocol(self):

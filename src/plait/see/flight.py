@@ -86,6 +86,7 @@ class FlightRecorder:
         """Begin. RuntimeError if the loop is not plait's, or is recorded already; ValueError if the folder cannot be written to."""
         if self._recorder is not None:
             raise RuntimeError("this flight recorder has begun already; each flight_recorder() is used once")
+        core.check_build()  # before the folder is made
         loop = self._loop or running_loop()
         os.makedirs(self.folder, exist_ok=True)
         self._meta = new_meta(threading.current_thread().name, self.program, self.arguments)

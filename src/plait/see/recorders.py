@@ -80,6 +80,7 @@ class FileRecording:
         """Begin. RuntimeError if the loop is not plait's, or is recorded already."""
         if self._recorder is not None:
             raise RuntimeError("this recording has begun already; each record() is used once")
+        core.check_build()  # before the file is made
         loop = self._loop or running_loop()
         self._meta = new_meta(threading.current_thread().name, self.program, self.arguments)
         self._pid = os.getpid()
