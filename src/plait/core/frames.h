@@ -29,8 +29,8 @@ static inline PyCodeObject *plait_frame_code(const plait_record *record, void **
 
 /* The code unit that the frame has come to, + 1; 0 where it is none or too large for 16 bits. */
 static inline unsigned plait_frame_place(const plait_record *record, void **frame, PyCodeObject *code) {
-    Py_ssize_t place = ((char *)frame[record->frame_place] - (char *)code->co_code_adaptive) / 2 + 1;
-    return place > 0 && place < 0xFFFF ? (unsigned)place : 0;
+    size_t place = ((size_t)frame[record->frame_place] + 2 - (size_t)code->co_code_adaptive) / 2;
+    return place < 0xFFFF ? (unsigned)place : 0; /* before the first it is a very large number */
 }
 
 /* Borrowed; NULL where it is not known. It lives as long as the coroutine does. */
@@ -43,6 +43,15 @@ static inline PyCodeObject *plait_coroutine_code(const plait_record *record, voi
 static inline unsigned plait_coroutine_place(const plait_record *record, void *coroutine) {
     PyCodeObject *code = plait_coroutine_code(record, coroutine);
     return code == NULL ? 0 : plait_frame_place(record, (void **)((char *)coroutine + record->coroutine_frame), code);
+}
+
+/* Introduce a new task of the number "Task-N" with its code, and tell where it begins. 0 where only Recorder.introduce() can. */
+static inline uint32_t plait_record_new_task(plait_record *record, void *coroutine, uint32_t number) {
+    PyCodeObject *code = plait_coroutine_code(record, coroutine);
+    const plait_code *known = code == NULL ? NULL : plait_record_code(record, code);
+    if (known == NULL) return 0;
+    record->at = (uint16_t)plait_frame_place(record, (void **)((char *)coroutine + record->coroutine_frame), code);
+    return plait_record_introduce(record, PLAIT_NEW_ACTOR, 0, known->number, number);
 }
 
 /* Remember where the coroutine that runs waits, and for what. False where only Recorder.awaits() can tell. */

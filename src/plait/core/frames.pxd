@@ -6,6 +6,7 @@ from plait.engine.record cimport plait_record
 cdef extern from "frames.h":
     ctypedef struct PyCodeObject:
         int co_flags
+    unsigned int plait_record_new_task(plait_record* record, void* coroutine, unsigned int number) noexcept
     bint plait_record_awaits(plait_record* record, unsigned int awaited) noexcept
     void* plait_key_of_callback(object callback) noexcept
     unsigned int plait_record_callback(const plait_record* record, object callback) noexcept

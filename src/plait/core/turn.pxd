@@ -1,6 +1,10 @@
+cimport cython
+
 from plait.core.handles cimport Handle, TimerHandle, TimerHeap
 from plait.core.ready cimport Runnable, Scheduler
+from plait.core.tasks cimport Task
 from plait.core.watches cimport Watch
+from plait.engine.record cimport plait_record
 
 cdef class Core(Scheduler):
     cdef TimerHeap timers
@@ -16,7 +20,12 @@ cdef class Core(Scheduler):
     cdef int leave_task(self) except -1
     cdef int run_ready(self, unsigned int count) except -1
     cdef int run_slowly(self, Runnable runnable) except -1
+    @cython.final
     cdef int run_recorded(self, Runnable runnable) except -1
+    @cython.final
+    cdef bint begin_task(self, plait_record* record, Task task) noexcept
+    @cython.final
+    cdef int tell_slow(self, plait_record* record) except -1
     cdef int end_slice(self, Runnable runnable) except -1
     cdef int check_callback(self, object callback) except -1
     cdef Handle begin_watch(self, object fileobj, Handle handle, bint reading)

@@ -24,7 +24,7 @@ from cython.cimports.plait.core.cpython import (
     plait_prefetch,
 )
 from cython.cimports.plait.core.current import plait_current_init, plait_leave_task
-from cython.cimports.plait.core.frames import plait_coroutine_place
+from cython.cimports.plait.core.frames import plait_coroutine_place, plait_record_new_task
 from cython.cimports.plait.core.futures import Future, State
 from cython.cimports.plait.core.handles import Handle, ThreadSafeHandle, TimerHandle, TimerHeap
 from cython.cimports.plait.core.ready import Runnable, set_running
@@ -35,12 +35,14 @@ from cython.cimports.plait.engine.contract import Engine
 from cython.cimports.plait.engine.record import (
     PLAIT_AGAIN,
     PLAIT_BY_SIGNAL,
+    PLAIT_NEW_ACTOR,
     PLAIT_RETURNED,
     plait_is_recorded,
     plait_pushed,
     plait_record,
     plait_record_begin,
     plait_record_end,
+    plait_record_end_here,
     plait_record_knows,
     plait_record_pushes,
 )
@@ -271,10 +273,7 @@ class Core:
         record = self.record
         pushed: cython.pointer(plait_pushed) = record.pushed + ((self.head - 1) & self.mask)
         plait_record_begin(record, pushed.ns, pushed.kind, pushed.id)
-        if type(runnable) is Task and plait_record_knows(record, runnable.actor):
-            record.actor = runnable.actor
-            record.at = plait_coroutine_place(record, cython.cast(cython.p_void, cython.cast(Task, runnable)._coro))
-        else:
+        if type(runnable) is not Task or not self.begin_task(record, cython.cast(Task, runnable)):
             actor: cython.uint = runnable.identify(record)
             record.actor = actor
             record.running = actor != 0
@@ -282,18 +281,44 @@ class Core:
             self.run_slowly(runnable)
         else:
             runnable.run()
-        return self.end_slice(runnable)
-
-    @cython.nonecheck(False)
-    def end_slice(self, runnable):
-        record = self.record
+        record = self.record  # it may have ended, or begun
         if plait_is_recorded(record) and record.running:
             if type(runnable) is not Task or not usual_outcome(record, cython.cast(Task, runnable)):
                 runnable.outcome(record)
+            plait_record_end_here(record)
+            if record.slow:
+                self.tell_slow(record)
+        return 0
+
+    @cython.nonecheck(False)
+    def begin_task(self, record, task):
+        """Whose slice it is, where that takes no call."""
+        if plait_record_knows(record, task.actor):
+            record.at = plait_coroutine_place(record, cython.cast(cython.p_void, task._coro))
+        elif task.actor == PLAIT_NEW_ACTOR and task.number:
+            actor: cython.uint = plait_record_new_task(record, cython.cast(cython.p_void, task._coro), task.number)
+            if actor == 0:
+                return False
+            task.actor = actor
+        else:
+            return False
+        record.actor = task.actor
+        return True
+
+    @cython.nonecheck(False)
+    def end_slice(self, runnable):
+        """Of what raised."""
+        record = self.record
+        if plait_is_recorded(record) and record.running:
+            runnable.outcome(record)
             plait_record_end(record)
             if record.slow:
-                record.slow = False
-                self.recorder._event("slow")
+                self.tell_slow(record)
+        return 0
+
+    def tell_slow(self, record):
+        record.slow = False
+        self.recorder._event("slow")
         return 0
 
     def run_slowly(self, runnable):

@@ -22,6 +22,10 @@
 #define PLAIT_RECORDER 1
 #endif
 
+/* What the turn does for each slice stands in it; what is seldom done stands elsewhere. */
+#define PLAIT_INTO_CALLER static inline __attribute__((always_inline))
+#define PLAIT_SELDOM static __attribute__((noinline, unused))
+
 enum plait_event_type {
     PLAIT_EMPTY = 0,
     PLAIT_SLICE = 1,
@@ -207,7 +211,7 @@ static inline void plait_record_calibrate(plait_record *record) {
 }
 
 /* A chunk is full: the next one is begun. Every actor is introduced again in it, so that each chunk can be read alone. */
-static inline void plait_record_turn_chunk(plait_record *record) {
+PLAIT_SELDOM void plait_record_turn_chunk(plait_record *record) {
     plait_chunk *chunk = record->chunks + (record->written / record->chunk_events) % record->chunk_count;
     chunk->position = record->written;
     chunk->first_slice = record->slices;
@@ -240,7 +244,7 @@ static inline void plait_record_keep_together(plait_record *record, uint32_t cou
 }
 
 /* Times that do not fit into 32 bits or are not known, and slices that somebody is told of. */
-static inline unsigned plait_record_rare(plait_record *record, uint64_t *duration, uint64_t *delay) {
+PLAIT_SELDOM unsigned plait_record_rare(plait_record *record, uint64_t *duration, uint64_t *delay) {
     unsigned flags = 0;
     if ((int64_t)*duration < 0) *duration = 0;
     if (*duration >= record->slow_ns) record->slow = record->actor != 0;
@@ -259,7 +263,7 @@ static inline unsigned plait_record_rare(plait_record *record, uint64_t *duratio
     return flags;
 }
 
-static inline void plait_record_slice(plait_record *record, uint64_t now) {
+PLAIT_INTO_CALLER void plait_record_slice(plait_record *record, uint64_t now) {
     plait_event *event = record->next;
     uint64_t start = record->boundary_ns, duration = now - start, delay = start - record->cause.ns;
     unsigned flags = record->cause.kind | (unsigned)record->awaited << 3;
@@ -282,7 +286,7 @@ static inline void plait_record_slice(plait_record *record, uint64_t now) {
 }
 
 /* The loop's own work since the last slice, if it is worth a word. */
-static inline void plait_record_loop_until(plait_record *record, uint64_t now) {
+PLAIT_SELDOM void plait_record_loop_until(plait_record *record, uint64_t now) {
     record->loop_due = 0;
     if (now < record->boundary_ns + PLAIT_LOOP_MIN_NS) return;
     record->cause.ns = record->boundary_ns;
@@ -301,7 +305,7 @@ static inline void plait_record_pushes(plait_record *record, unsigned kind, uint
 }
 
 /* A slice ends here. `record->outcome`, `awaited` and `actor` tell how and whose. */
-static inline void plait_record_end(plait_record *record) {
+PLAIT_INTO_CALLER void plait_record_end_here(plait_record *record) {
     uint64_t now = plait_record_now(record);
     record->running = 0;
     plait_record_slice(record, now);
@@ -313,10 +317,18 @@ static inline void plait_record_end(plait_record *record) {
     record->pusher = 0;
 }
 
-/* A slice begins where the last one ended, or where the loop's own work ends. */
-static inline void plait_record_begin(plait_record *record, uint64_t ready_ns, unsigned waker_kind, uint32_t waker) {
-    if (__builtin_expect(record->running, 0)) plait_record_end(record); /* it ran when the recording began */
+/* The same, for all but the turn itself. */
+PLAIT_SELDOM void plait_record_end(plait_record *record) { plait_record_end_here(record); }
+
+/* What comes between two slices. */
+PLAIT_SELDOM void plait_record_between(plait_record *record) {
+    if (record->running) plait_record_end(record); /* it ran when the recording began */
     if (record->loop_due) plait_record_loop_until(record, plait_record_now(record));
+}
+
+/* A slice begins where the last one ended, or where the loop's own work ends. */
+PLAIT_INTO_CALLER void plait_record_begin(plait_record *record, uint64_t ready_ns, unsigned waker_kind, uint32_t waker) {
+    if (record->running | record->loop_due) plait_record_between(record);
     record->cause.ns = ready_ns;
     record->cause.id = waker;
     record->cause.kind = waker_kind;

@@ -100,6 +100,7 @@ cdef extern from "record.h" nogil:
     void plait_record_keep_together(plait_record* record, unsigned int count)
     void plait_record_pushes(plait_record* record, unsigned int kind, unsigned int id)
     void plait_record_end(plait_record* record)
+    void plait_record_end_here(plait_record* record)
     void plait_record_begin(plait_record* record, unsigned long long ready_ns, unsigned int waker_kind, unsigned int waker)
     void plait_record_loop_until(plait_record* record, unsigned long long now)
     void plait_record_idle(plait_record* record)
