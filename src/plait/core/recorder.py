@@ -460,9 +460,19 @@ class Recorder:
             )
             if number:
                 self.remember(key, number, False)
-        elif hasattr(callback, "__qualname__"):
+        elif isinstance(callback, type):
             self.new_code(callback, callback, module)
+        elif isinstance(getattr(callback, "__code__", None), types.CodeType):
+            # Compiled by Cython. A closure is a new object each time: only the first of its code is held, and found at once.
+            held = callback.__code__
+            if self.number_of(cython.cast(cython.p_void, held)) == 0:
+                number = self.new_code(held, callback, module)
+                if number:
+                    self.held[number] = (held, callback)
+                    self.remember(key, number, False)
+            key = cython.cast(cython.p_void, held)
         else:
+            # What else can be called may be one of many, and what it belongs to is not kept alive by being recorded.
             cls = type(callback)
             self.code_of_class(cls)
             key = cython.cast(cython.p_void, cls)
