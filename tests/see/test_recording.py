@@ -1,22 +1,42 @@
 """The file of a recording: whole, cut off, damaged, left by a killed process; and a ring that is smaller than what happens."""
 
 import asyncio
+import contextlib
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import tracemalloc
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import plait
+from plait.see import recorders
+from plait.see.exports import chrome, lines, perfetto, speedscope
+from plait.see.findings import find
 from plait.see.model import Recording
-from plait.see.recording import RecordingError, live_path, read
+from plait.see.page import page
+from plait.see.recording import (
+    EVENT,
+    LIVE,
+    LIVE_CHUNK,
+    LIVE_META_ROOM,
+    PAGE,
+    RecordingError,
+    live_path,
+    read,
+)
+from plait.see.summary import summarize
+from plait.see.terminal import show
 
 SMALL = 32 * 1024  # 1024 events in 4 chunks
 
@@ -139,20 +159,171 @@ def test_a_killed_process_leaves_its_last_moments(engine: str, tmp_path: Path, s
             assert len(recording.slices) > 2000
 
 
-def test_a_live_file_that_is_cut_or_damaged_never_crashes_the_reader(tmp_path: Path) -> None:
+MANY_KINDS = """
+import asyncio, os, signal, sys, plait
+async def spin():
+    for i in range(40):
+        await asyncio.sleep(0)
+async def fails():
+    raise ValueError("no luck")
+async def sleeps():
+    await asyncio.sleep(0.001)
+async def main():
+    loop = asyncio.get_running_loop()
+    with plait.record(sys.argv[1], size=1 << 15):
+        tasks = [asyncio.create_task(spin(), name="the spinner"), asyncio.create_task(sleeps()), asyncio.create_task(fails())]
+        reading, writing = os.pipe()
+        loop.add_reader(reading, lambda: loop.remove_reader(reading))
+        os.write(writing, b"x")
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        client, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        await asyncio.gather(*tasks, return_exceptions=True)
+        task = asyncio.create_task(asyncio.sleep(9))
+        await asyncio.sleep(0)
+        task.cancel("for a reason")
+        await asyncio.wait([task])
+        waits = asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        plait.mark("last words")
+        os.kill(os.getpid(), signal.SIGKILL)
+plait.run(main())
+"""
+
+
+def shown(recording: Recording) -> None:
+    """By all who show recordings."""
+    known = summarize(recording)
+    find(recording, known)
+    page(recording)
+    console = Console(file=io.StringIO(), width=100)
+    show(recording, console)
+    for tool in (chrome, lines, perfetto, speedscope):
+        assert b"".join(tool.parts(recording, True))
+
+
+def test_a_live_file_that_is_cut_or_damaged_is_shown_or_refused(tmp_path: Path) -> None:
+    """No checksum guards it: a process that is killed leaves it as it is. Bits are flipped in all that it has."""
     path = tmp_path / "killed.plait"
-    subprocess.run([sys.executable, "-c", KILLED, str(path), str(SMALL)], timeout=30)
-    whole = Path(live_path(path)).read_bytes()
-    live = tmp_path / "damaged"
+    ended = subprocess.run([sys.executable, "-c", MANY_KINDS, str(path)], timeout=30)
+    assert -signal.SIGKILL == ended.returncode
+    live = Path(live_path(path))
+    whole = live.read_bytes()
+    slices = len(read(live).slices)
+    assert slices > 60
+    shown(read(live))
+    _, _, _, _, chunk_count, meta, meta_size, codes_room, _, written, codes_used = LIVE.unpack_from(whole)[:11]
+    codes = meta + LIVE_META_ROOM
+    events = codes + codes_room
+    parts = [
+        range(LIVE.size),
+        range(PAGE, PAGE + chunk_count * LIVE_CHUNK.size),
+        range(meta, meta + meta_size),
+        range(codes, codes + codes_used),
+        range(events, events + written * EVENT),
+    ]
     chance = random.Random(2)
-    places = [*range(0, 200, 3), *(chance.randrange(len(whole)) for _ in range(100))]
-    for place in places:
-        for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]):
-            live.write_bytes(content)
-            try:
-                read(live)
-            except RecordingError as error:
-                assert str(live) in str(error)
+    kept = 0
+    with live.open("r+b") as file:
+        for part in (*parts, *parts[-2:] * 3):
+            for _ in range(30):
+                places = chance.sample(part, chance.choice((1, 1, 2, 8)))
+                for place in places:
+                    os.pwrite(file.fileno(), bytes([whole[place] ^ 1 << chance.randrange(8)]), place)
+                try:
+                    recording = read(live)
+                except RecordingError as error:
+                    assert str(live) in str(error)
+                else:
+                    shown(recording)
+                    kept += len(recording.slices) >= slices - 2 * len(places)
+                for place in places:
+                    os.pwrite(file.fileno(), whole[place : place + 1], place)
+        assert kept > 200
+        for size in (
+            *range(0, 200, 3),
+            *(chance.randrange(len(whole)) for _ in range(20)),
+            *range(events, events + 100),
+        ):
+            live.write_bytes(whole[:size])
+            with contextlib.suppress(RecordingError):
+                shown(read(live))
+
+
+MANY = """
+import asyncio, os, sys, plait
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+async def spin(times):
+    for _ in range(times):
+        await asyncio.sleep(0)
+async def nothing():
+    pass
+async def the_same(slices):
+    await asyncio.gather(*(spin(slices // 100) for _ in range(100)))
+async def ever_new(slices):
+    for _ in range(slices // 2):
+        await asyncio.create_task(nothing())
+async def named(slices):
+    for i in range(slices // 2):
+        await asyncio.create_task(nothing(), name=f"request {i}")
+async def callbacks(slices):
+    loop = asyncio.get_running_loop()
+    for i in range(slices // 100):
+        for _ in range(100):
+            loop.call_soon(lambda: i)
+        await asyncio.sleep(0)
+async def main():
+    work, into, slices = globals()[sys.argv[1]], sys.argv[2], int(sys.argv[3])
+    if into == "memory":
+        recording = plait.flight_recorder(os.curdir, on=(), size=1 << 20)
+    else:
+        recording = plait.record(into, size=1 << 20)
+    with recording:
+        await work(slices // 10)
+        before = resident()
+        await work(slices - slices // 10)
+        print(asyncio.get_running_loop().recorder.slices, resident() - before)
+plait.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "into", "slices"),
+    [
+        ("the_same", "memory", 10_000_000),
+        ("ever_new", "memory", 10_000_000),
+        ("named", "memory", 2_000_000),
+        ("callbacks", "memory", 2_000_000),
+        ("ever_new", "file", 2_000_000),
+    ],
+)
+def test_memory_is_flat_over_millions_of_slices(tmp_path: Path, what: str, into: str, slices: int) -> None:
+    """From the first tenth on: neither slices, nor tasks, nor the writing of a file leave a byte behind."""
+    into = into if into == "memory" else str(tmp_path / "out.plait")
+    ended = subprocess.run(
+        [sys.executable, "-c", MANY, what, into, str(slices)], cwd=tmp_path, stdout=subprocess.PIPE, timeout=50
+    )
+    recorded, grown = map(int, ended.stdout.split())
+    assert recorded >= slices
+    # A byte for each slice would be millions; the allocator takes memory by the mebibyte.
+    assert grown <= 1 << 20
+
+
+def test_what_is_called_is_not_kept_alive_by_being_recorded(run: Run, tmp_path: Path) -> None:
+    class Sized(list[int]):
+        pass
+
+    async def main() -> None:
+        with plait.record(tmp_path / "out.plait"):
+            sized = Sized()
+            gone = weakref.ref(sized)
+            asyncio.get_running_loop().call_soon(sized.__len__)
+            await asyncio.sleep(0)
+            del sized
+            assert gone() is None
+
+    run(main())
 
 
 def test_memory_stays_flat_and_what_is_lost_is_a_gap(tmp_path: Path) -> None:
@@ -181,6 +352,36 @@ def test_memory_stays_flat_and_what_is_lost_is_a_gap(tmp_path: Path) -> None:
         ends = start + duration
     tasks = {actor.name for actor in recording.actors}
     assert len(tasks) > 10
+
+
+def test_what_the_ring_lost_is_counted_and_drawn_as_a_gap(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer is held up while the ring goes round."""
+    path = tmp_path / "lost.plait"
+    go_on = threading.Event()
+    describe = recorders.describe_chunk
+    monkeypatch.setattr(recorders, "describe_chunk", lambda *of: (go_on.wait(), describe(*of))[1])
+
+    async def main() -> None:
+        with plait.record(path, size=SMALL) as recording:
+            await asyncio.create_task(spin(3000), name="spinner")
+            written.append(asyncio.get_running_loop().recorder.written)
+            go_on.set()
+            recording.stop()
+            lost.append(recording.lost)
+
+    written: list[int] = []
+    lost: list[int] = []
+    run(main())
+    recording = read(path)
+    # A thousand events fit in, and the last chunk is not full.
+    assert written[0] - 1024 <= lost[0] < written[0]
+    assert lost[0] == sum(gap.lost for gap in recording.gaps) > 1000
+    gap = recording.gaps[-1]
+    slices = slices_of(recording)
+    assert all(start + duration <= gap.start_ns or start >= gap.end_ns for start, duration in slices)
+    assert any(start >= gap.end_ns for start, duration in slices)
 
 
 def test_chunks_are_read_alone(small: bytes, tmp_path: Path) -> None:

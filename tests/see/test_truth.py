@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -11,12 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 import plait
 from plait.see.model import ActorKind, Outcome, Recording, WaitKind, WakerKind
 from plait.see.recording import read
 
 Record = Callable[[Coroutine[Any, Any, Any]], Recording]
+
+
+def plaits_own(loop: Any, coroutine: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":
+    return loop.create_task(coroutine, eager_start=True, **options)  # type: ignore[no-any-return]
+
+
+# That of asyncio makes tasks of the standard library.
+EAGER = [plaits_own, *([asyncio.eager_task_factory] if sys.version_info >= (3, 12) else [])]
 
 
 @pytest.fixture
@@ -350,6 +361,77 @@ def test_kinds_of_waits_for_the_world(record: Record, tmp_path: Path, monkeypatc
     assert {WaitKind.NETWORK, WaitKind.NONE} == {slices.wait_kind[i] for i in protocols}
 
 
+def test_kinds_of_waits_of_files_calls_of_sockets_and_tls(record: Record, tmp_path: Path) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await named(file(loop), "file")
+        await named(accepts(loop), "accepts")
+        await named(sends(loop), "sends")
+        await named(encrypted(), "encrypted")
+
+    async def file(loop: Any) -> None:
+        async with plait.open(tmp_path / "file", "wb") as file:
+            await file.write(b"x")
+            await file.flush()
+            await loop.fsync(file.fileno())
+
+    async def accepts(loop: Any) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            client = socket.socket()
+            client.setblocking(False)
+            loop.call_later(0.001, client.connect_ex, server.getsockname())
+            connection, _ = await loop.sock_accept(server)
+        connection.close()
+        client.close()
+
+    async def sends(loop: Any) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        much = bytes(4_000_000)
+        taking = named(takes(loop, theirs, len(much)), "takes")
+        await loop.sock_sendall(ours, much)
+        await taking
+        ours.close()
+        theirs.close()
+
+    async def takes(loop: Any, theirs: socket.socket, size: int) -> None:
+        while size:
+            size -= len(await loop.sock_recv(theirs, 65536))
+
+    async def encrypted() -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(await reader.readline())
+            await reader.read()
+            writer.close()
+
+        serving, connecting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+        authority = trustme.CA()
+        authority.issue_cert("localhost").configure_cert(serving)
+        authority.configure_trust(connecting)
+        async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=serving) as server:
+            port = server.sockets[0].getsockname()[1]
+            targets.append(f"stream 127.0.0.1:{port}")
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=connecting, server_hostname="localhost"
+            )
+            writer.write(b"x\n")
+            assert b"x\n" == await named(line_of(reader), "line")
+            writer.close()
+            await writer.wait_closed()
+
+    async def line_of(reader: asyncio.StreamReader) -> bytes:
+        return await reader.readline()
+
+    targets: list[str] = []
+    recording = record(main())
+    assert (WaitKind.FILE, "file in file") == waits(recording, "file")[-1]
+    assert WaitKind.NETWORK == waits(recording, "accepts")[-1][0]
+    assert WaitKind.NETWORK in {kind for kind, _ in waits(recording, "sends")}
+    assert (WaitKind.NETWORK, targets[0]) == waits(recording, "line")[-1]
+
+
 def test_the_ready_delay_is_the_time_behind_others(record: Record) -> None:
     async def blocks() -> None:
         await asyncio.sleep(0)
@@ -371,17 +453,21 @@ def test_the_ready_delay_is_the_time_behind_others(record: Record) -> None:
 
 def test_slices_and_idle_time_are_the_whole_time(record: Record) -> None:
     """No slice overlaps another, and what is between them is when the engine slept."""
-    slept = 0.0
 
     async def main() -> None:
-        nonlocal slept
+        within.append(time.monotonic_ns())
         for _ in range(20):
-            began = time.thread_time_ns()
             await asyncio.sleep(0.005)
-            slept += time.thread_time_ns() - began
+            began = time.monotonic_ns()
             time.sleep(0.002)
+            worked.append((began, time.monotonic_ns()))
+        within.append(time.monotonic_ns())
 
+    within: list[int] = []
+    worked: list[tuple[int, int]] = []
+    around = time.monotonic_ns()
     recording = record(main())
+    around = time.monotonic_ns() - around
     slices = recording.slices
     end = recording.start_ns
     busy = 0
@@ -395,6 +481,13 @@ def test_slices_and_idle_time_are_the_whole_time(record: Record) -> None:
     assert idle >= 20 * 4_000_000
     # A turn's own work is some 10 us; the rest of the idle time is sleep that the program asked for.
     assert 20 * 5_000_000 <= idle + 20 * 1_000_000
+    # Held against the program's own clock: the whole lies between two that it read, and each piece of work in a slice of its task.
+    assert 0.99 * (within[1] - within[0]) <= busy + idle <= 1.01 * around
+    tasks = [i for i in range(len(slices)) if recording.actors[slices.actor[i]].kind == ActorKind.TASK]
+    spans = [(slices.start_ns[i], slices.start_ns[i] + slices.duration_ns[i]) for i in tasks]
+    clocks_differ = 50_000  # the processor's counter is brought in line with the clock every quarter of a second
+    for began, ended in worked:
+        assert any(start <= began + clocks_differ and ended <= end + clocks_differ for start, end in spans)
 
 
 def test_an_eager_first_slice_cuts_the_one_around_it(loop: Any, record: Record) -> None:
@@ -414,6 +507,23 @@ def test_an_eager_first_slice_cuts_the_one_around_it(loop: Any, record: Record) 
     assert (before, first) == (slices.waker[first], slices.waker[after])
     assert slices.start_ns[first] + slices.duration_ns[first] == slices.start_ns[after]
     assert after < second
+
+
+@pytest.mark.parametrize("make", EAGER)
+def test_a_task_that_ends_in_its_eager_first_step_is_one_slice(loop: Any, record: Record, make: Any) -> None:
+    async def child() -> int:
+        return 1
+
+    async def main() -> None:
+        assert 1 == await make(loop, child(), name="child")
+
+    recording = record(named_main(main()))
+    before, after = indexes(recording, "main")
+    (only,) = indexes(recording, "child")
+    slices = recording.slices
+    assert [before + 1, before + 2] == [only, after]
+    assert [Outcome.AGAIN, Outcome.RETURNED, Outcome.RETURNED] == [slices.outcome[i] for i in (before, only, after)]
+    assert (before, only) == (slices.waker[only], slices.waker[after])
 
 
 @pytest.mark.parametrize("how", ["debug", "factory"])

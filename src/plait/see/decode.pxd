@@ -17,6 +17,7 @@ cdef class Decoder:
     cdef readonly Py_ssize_t count     # slices
     cdef Py_ssize_t room
     cdef readonly long long first_ns, last_ns
+    cdef readonly Py_ssize_t damaged   # events that could not be as they are
     cdef dict index_of, source_of, callbacks, lines, waits
     cdef list starts, parents, cancels
     cdef dict wait_fors
@@ -30,8 +31,10 @@ cdef class Decoder:
     cdef int make_room(self, Py_ssize_t more) except -1
     cdef int new_actor(self, object actor, unsigned int kind, unsigned int code) except -1
     cdef int meet(self, plait_event* event, str text, unsigned long long number) except -1
+    cdef bint is_sane(self, plait_event* events, Py_ssize_t i, Py_ssize_t count) noexcept
+    cdef int skipped(self, unsigned long long number) except -1
     cdef int slice(self, plait_event* event, unsigned long long number) except -1
-    cdef Py_ssize_t index_of_slice(self, unsigned long long number)
+    cdef Py_ssize_t index_of_slice(self, long long number)
     cdef int learn_wait(self, plait_event* event, Py_ssize_t index, Py_ssize_t waker, unsigned int actor) except -1
     cdef bint is_wait_for(self, unsigned int code)
     cdef int line_of(self, unsigned int code, unsigned int at) except? -1

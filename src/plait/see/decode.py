@@ -29,7 +29,7 @@ from cython.cimports.plait.engine.record import (
     plait_event,
 )
 
-from plait.see.model import Actor, ActorKind, Gap, Mark, Outcome, Pending
+from plait.see.model import Actor, ActorKind, Gap, Mark, Outcome, Pending, WaitKind
 
 TASK = cython.declare(cython.uint, 0)
 CALLBACK = cython.declare(cython.uint, 1)
@@ -40,6 +40,10 @@ DESCRIPTOR = cython.declare(cython.uint, 4)
 CAUSE_TASK = cython.declare(cython.uchar, 6)  # a task that goes on
 CAUSE_END = cython.declare(cython.uchar, 7)  # a task that ended
 EVENT = cython.declare(cython.Py_ssize_t, 32)
+# No time of this machine is later (146 years); what is has been damaged.
+LATEST_NS = cython.declare(cython.ulonglong, 1 << 62)
+ACTOR_KINDS = cython.declare(cython.uint, 5)
+OUTCOMES = cython.declare(cython.uint, 5)
 
 COLUMNS = {
     "start_ns": "q",
@@ -78,7 +82,7 @@ class Decoder:
         self.index_of, self.source_of, self.callbacks, self.lines, self.waits = {}, {}, {}, {}, {}
         self.starts, self.parents, self.cancels = [], [], []
         self.wait_fors = {}
-        self.first_ns = self.last_ns = 0
+        self.first_ns = self.last_ns = self.damaged = 0
         self.columns = {name: array(code) for name, code in COLUMNS.items()}
         self.new_actor(Actor(ActorKind.LOOP, "loop"), LOOP, 0)
         self.index_of[0] = 0
@@ -103,8 +107,13 @@ class Decoder:
             kind: cython.uint = event.type & 15
             i += 1
             if kind == PLAIT_SLICE:
-                self.slice(event, number)
+                if self.is_sane(events, i - 1, count):
+                    self.slice(event, number)
+                else:
+                    self.skipped(number)
                 number += 1
+            elif kind != PLAIT_TEXT and (event.start_ns > LATEST_NS or event.type >> 4 >= ACTOR_KINDS):
+                self.damaged += 1
             elif kind in (PLAIT_ACTOR, PLAIT_MARK, PLAIT_CANCEL, PLAIT_ERROR):
                 text: bytes = b""
                 while i < count and events[i].type == PLAIT_TEXT:
@@ -118,10 +127,32 @@ class Decoder:
                 elif event.actor not in self.index_of:
                     continue
                 elif kind == PLAIT_CANCEL:
-                    by = number - ((number - event.waker) & 0xFFFFFFFF) if event.flags == PLAIT_BY_SLICE else -1
+                    by = slice_before(number, event.waker) if event.flags == PLAIT_BY_SLICE else -1
                     self.cancels.append((event.start_ns, self.index_of[event.actor], by, words))
                 else:
                     self.actors[self.index_of[event.actor]].error = words
+
+    def is_sane(self, events, i, count):
+        """Whether a slice begins after the one before it and ends before the next, as all do that were not damaged."""
+        event: cython.pointer(plait_event) = events + i
+        if event.type >> 4 >= OUTCOMES or event.start_ns > LATEST_NS or event.start_ns < self.last_ns:
+            return False
+        end: cython.ulonglong = LATEST_NS
+        for j in range(i + 1, count):
+            if events[j].type & 15 == PLAIT_SLICE:
+                end = events[j].start_ns
+                break
+        duration: cython.ulonglong = event.duration
+        if event.flags & PLAIT_LONG_DURATION:
+            # It was cut to units, and the next may begin within the last of them.
+            duration <<= PLAIT_LONG_SHIFT
+        return event.start_ns + duration <= end
+
+    def skipped(self, number):
+        """A slice that was damaged: those behind it keep their numbers."""
+        self.damaged += 1
+        self.starts.append((number + 1, self.count))
+        return 0
 
     def gap(self, lost, until_ns):
         self.gaps.append(
@@ -191,7 +222,7 @@ class Decoder:
             if kind == CALLBACK:
                 self.callbacks[code] = index
             elif event.flags == PLAIT_BY_SLICE and (kind != TASK or event.start_ns):
-                self.parents.append((index, number - ((number - event.waker) & 0xFFFFFFFF)))
+                self.parents.append((index, slice_before(number, event.waker)))
         elif kind == TASK and text:
             self.actors[index].name = text
         self.index_of[event.actor] = index
@@ -246,7 +277,7 @@ class Decoder:
         waker_kind: cython.uchar = min(event.flags & 7, 5)
         waker: cython.Py_ssize_t = -1
         if waker_kind == PLAIT_BY_SLICE:
-            waker = self.index_of_slice(number - ((number - event.waker) & 0xFFFFFFFF))
+            waker = self.index_of_slice(slice_before(number, event.waker))
             if waker < 0 or waker >= index:
                 waker = -1
         self.waker_kind[index] = waker_kind
@@ -270,6 +301,8 @@ class Decoder:
 
     def index_of_slice(self, number):
         """Where the slice of that number stands in the columns, or -1 if it was lost."""
+        if number < 0:
+            return -1
         first, index = self.starts[-1]
         if number < first:
             place = bisect_right(self.starts, (number, 1 << 62)) - 1
@@ -375,7 +408,7 @@ class Decoder:
                     source = self.sources[known.told_source]
                 kind, target = self.classify(known.site >> 16, known.awaited, PLAIT_BY_NOBODY, source)
             since = known.end_ns if known.begun else self.actors[i].created_ns
-            self.pending.append(Pending(i, since, kind, target))
+            self.pending.append(Pending(i, since, WaitKind(kind), target))
         self.actor = None
         self.outcome = self.waker_kind = self.wait_kind = self.cause = None
         self.waker = self.wait_target = self.line = self.cause_source = None
@@ -385,6 +418,14 @@ class Decoder:
 
 def mark_time(mark):
     return mark.time_ns
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def slice_before(number: cython.ulonglong, low: cython.uint) -> cython.longlong:
+    """The number of the slice before this one that ends in these bits; -1: there is none."""
+    distance: cython.uint = cython.cast(cython.uint, number) - low
+    return -1 if distance > number else cython.cast(cython.longlong, number - distance)
 
 
 # Bytes that compress: the times as differences, then all first bytes of the events, all second ones, ...

@@ -13,6 +13,7 @@ class Decoder:
     count: int
     first_ns: int
     last_ns: int
+    damaged: int
     def __new__(
         cls, codes: Mapping[int, Mapping[str, Any]], classify: Callable[[int, int, int, Any], tuple[int, int]]
     ) -> Decoder: ...

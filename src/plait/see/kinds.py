@@ -177,7 +177,7 @@ class Waits:
         side, tab, rest = source.text.partition("\t")
         if not tab:
             return device(source.text, source.fd)
-        peer, local, _ = rest.split("\t", 2)
+        peer, local = [*rest.split("\t"), ""][:2]
         module = self.codes.get(source.code, {}).get("m", "")
         address = f"client {peer}".strip() if side == "server" else peer or local
         named = MODULES.get(module.partition(".")[0]) or by_address(local if side == "server" else peer)

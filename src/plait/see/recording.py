@@ -208,11 +208,11 @@ def read_live(path: str | os.PathLike[str], contents: Contents) -> None:
             raise RecordingError(problem)
         contents.problems.append(problem)
         return
-    meta = parse_or(data[meta_start : meta_start + min(meta_size, LIVE_META_ROOM)], {})
+    meta = known_of(data[meta_start : meta_start + min(meta_size, LIVE_META_ROOM)], META)
     codes = {}
     lines = data[codes_start : codes_start + min(codes_used, codes_room)].split(b"\n")
     for number, line in enumerate(lines[:-1], 1):
-        codes[str(number)] = parse_or(line, {})
+        codes[str(number)] = known_of(line, CODE)
     contents.problems.append("the program was killed while it was recorded: this is what its memory had")
     done = max((c.description["position"] + len(c.events) // EVENT for c in contents.chunks), default=0)
     first = max(0, written - chunk_events * chunk_count)
@@ -222,7 +222,7 @@ def read_live(path: str | os.PathLike[str], contents: Contents) -> None:
         count = min(chunk_events, written - position)
         place = position // chunk_events % chunk_count
         at, first_slice, _actor, _, start_ns = LIVE_CHUNK.unpack_from(data, PAGE + place * LIVE_CHUNK.size)
-        if position < done or at != position:
+        if position < done or at != position or first_slice > position:  # each slice is an event
             continue
         start = events_start + position % ring * EVENT
         description = {
@@ -241,11 +241,23 @@ def read_live(path: str | os.PathLike[str], contents: Contents) -> None:
 LIVE_META_ROOM = 16 * 1024
 
 
-def parse_or(text: bytes, otherwise: Any) -> Any:
+# What the JSON in a .live file may say, which no checksum guards: the types of its fields, with what is held in a list.
+META: dict[str, type] = {"pid": int}
+CODE: dict[str, type] = {"q": str, "m": str, "p": str, "l": int, "t": list}
+
+
+def known_of(text: bytes, types: dict[str, type]) -> dict[str, Any]:
+    """A description; nothing is known where it was damaged."""
     try:
-        return json.loads(text)
+        known = json.loads(text)
     except ValueError:
-        return otherwise
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    lines = known.get("t", [])
+    if not all(isinstance(value, types.get(key, str)) for key, value in known.items()) or len(lines) % 2:
+        return {}
+    return known if all(isinstance(line, int) for line in lines) else {}
 
 
 def assemble(contents: Contents, name: str) -> Recording:
@@ -262,6 +274,8 @@ def assemble(contents: Contents, name: str) -> Recording:
     decoder = Decoder(codes, waits.classify)
     for chunk in chunks:
         decoder.chunk(chunk.events, chunk.description["first_slice"], chunk.description["position"])
+    if decoder.damaged:
+        contents.problems.append(f"{decoder.damaged} events are damaged")
     last = chunks[-1].description
     end_ns = max(decoder.last_ns, (contents.end or {}).get("end_ns", 0))
     start_ns = chunks[0].description.get("start_ns") or decoder.first_ns
@@ -283,7 +297,7 @@ def build(
         meta=meta,
         start_ns=start_ns,
         end_ns=end_ns,
-        wall_start=(wall_ns + start_ns - wall_at_ns) / 1e9,
+        wall_start=max(0, wall_ns + start_ns - wall_at_ns) / 1e9,
         actors=decoder.actors,
         targets=waits.targets,
         slices=slices,
