@@ -225,7 +225,7 @@ def test_a_live_file_that_is_cut_or_damaged_is_shown_or_refused(tmp_path: Path) 
     kept = 0
     with live.open("r+b") as file:
         for part in (*parts, *parts[-2:] * 3):
-            for _ in range(30):
+            for _ in range(8):
                 places = chance.sample(part, chance.choice((1, 1, 2, 8)))
                 for place in places:
                     os.pwrite(file.fileno(), bytes([whole[place] ^ 1 << chance.randrange(8)]), place)
@@ -238,7 +238,7 @@ def test_a_live_file_that_is_cut_or_damaged_is_shown_or_refused(tmp_path: Path) 
                     kept += len(recording.slices) >= slices - 2 * len(places)
                 for place in places:
                     os.pwrite(file.fileno(), whole[place : place + 1], place)
-        assert kept > 200
+        assert kept > 50
         for size in (
             *range(0, 200, 3),
             *(chance.randrange(len(whole)) for _ in range(20)),

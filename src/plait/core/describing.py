@@ -88,3 +88,11 @@ def describe_descriptor(fd):
     except OSError:
         return target
     return f"{kind}\t{peer}\t{local}\t"
+
+
+def words_of(value):
+    """str() of something that is a program's."""
+    try:
+        return str(value)
+    except Exception:
+        return ""

@@ -83,7 +83,7 @@ from cython.cimports.plait.engine.record import (
     plait_record_wrote,
 )
 
-from plait.core.describing import address_text, describe, describe_descriptor, is_passed_over
+from plait.core.describing import address_text, describe, describe_descriptor, is_passed_over, words_of
 from plait.standard import is_group_future, tls_application, wrapped_task
 
 MAGIC = b"plaitlv\n"
@@ -455,16 +455,12 @@ class Recorder:
             owner = callback.__self__
             bound: cython.bint = owner is not None and not isinstance(owner, types.ModuleType)
             held = getattr(type(owner), callback.__name__, type(owner)) if bound else callback
-            number: cython.uint = self.number_of(cython.cast(cython.p_void, held)) or self.new_code(
-                held, callback, module
-            )
+            known: cython.p_void = cython.cast(cython.p_void, held)
+            number: cython.uint = self.number_of(known) or self.new_code(held, callback, module)
             if number:
                 self.remember(key, number, False)
-        elif isinstance(callback, type):
-            self.new_code(callback, callback, module)
-        elif isinstance(getattr(callback, "__code__", None), types.CodeType):
-            # Compiled by Cython. A closure is a new object each time: only the first of its code is held, and found at once.
-            held = callback.__code__
+        elif isinstance(held := getattr(callback, "__code__", None), types.CodeType):
+            # Compiled by Cython. A closure is a new object each time: only the first of its code is held, as nothing else is below.
             if self.number_of(cython.cast(cython.p_void, held)) == 0:
                 number = self.new_code(held, callback, module)
                 if number:
@@ -472,8 +468,7 @@ class Recorder:
                     self.remember(key, number, False)
             key = cython.cast(cython.p_void, held)
         else:
-            # What else can be called may be one of many, and what it belongs to is not kept alive by being recorded.
-            cls = type(callback)
+            cls = callback if isinstance(callback, type) else type(callback)
             self.code_of_class(cls)
             key = cython.cast(cython.p_void, cls)
         return plait_record_code(record, key)
@@ -853,14 +848,6 @@ def end(recorder):
         if other is recorder:
             del waiting[thread]
     recorder.detach()
-
-
-def words_of(value):
-    """str() of something that is a program's."""
-    try:
-        return str(value)
-    except Exception:
-        return ""
 
 
 @cython.cfunc
