@@ -4,7 +4,10 @@ import asyncio
 import socket
 
 import pytest
-from net.peers import Echo, Noting, read_all, serving
+from net.peers import Echo, Noting, pair, read_all, read_exactly, serving
+
+import plait
+from plait.engine.uring import UringEngine
 
 
 class Answering(Noting):
@@ -136,3 +139,75 @@ def test_what_was_written_before_a_stop_leaves(loop):
     loop.call_soon(loop.stop)
     loop.run_forever()
     theirs.close()
+
+
+@pytest.mark.parametrize("then", ["close", "write_eof", "write"])
+def test_what_follows_an_answer_on_its_way_is_not_slept_over(loop, then):
+    """A stop brings the answer to the kernel, and nobody has been told that it left. Nothing else wakes the loop afterwards."""
+    ours, theirs = pair("tcp", False)
+    theirs.setblocking(False)
+
+    async def connect():
+        return await loop.connect_accepted_socket(Noting, ours)
+
+    transport, protocol = loop.run_until_complete(connect())
+    loop.call_soon(transport.write, b"answer")
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    if then == "write":
+        transport.write(b", more")
+        assert b"answer, more" == loop.run_until_complete(read_exactly(theirs, 12))
+        transport.close()
+    else:
+        getattr(transport, then)()
+        assert b"answer" == loop.run_until_complete(read_all(theirs))
+    theirs.close()
+    loop.run_until_complete(protocol.lost)
+
+
+def test_a_message_and_its_answer_take_one_wait(run):
+    """That an answer has left is no reason to wake up."""
+    count = 200
+
+    def talk(address):
+        with socket.create_connection(address) as sock:
+            for _ in range(count):
+                sock.sendall(b"x" * 100)
+                assert b"x" * 100 == sock.recv(100, socket.MSG_WAITALL)
+
+    async def main():
+        engine = asyncio.get_running_loop()._get_engine()
+        async with serving(Echo) as (address, made):
+            before = engine.enters
+            await asyncio.to_thread(talk, address)
+            assert engine.enters - before < 1.5 * count
+            await (await made.get()).lost
+
+    run(main())
+
+
+def test_answers_that_leave_in_part_go_on_where_they_stopped(engine):
+    """So many at once that what the kernel says of them does not fit into the ring; where it says nothing, all has left."""
+    loop = plait.new_event_loop(engine=engine)
+    if engine == "uring":
+        loop._set_engine(UringEngine(4, 8))
+    texts = [bytes([number]) * 60_000 for number in range(60)]
+    pairs = [pair("tcp", small=True) for _ in texts]
+
+    async def connect():
+        return [await loop.connect_accepted_socket(Noting, ours) for ours, _ in pairs]
+
+    async def read_slowly():
+        return [await read_exactly(theirs, 60_000) for _, theirs in pairs]
+
+    connections = loop.run_until_complete(connect())
+    for (transport, _), (_, theirs), text in zip(connections, pairs, texts, strict=True):
+        theirs.setblocking(False)
+        loop.call_soon(transport.write, text)
+    assert texts == loop.run_until_complete(read_slowly())
+    for transport, protocol in connections:
+        transport.close()
+        assert loop.run_until_complete(protocol.lost) is None
+    for _, theirs in pairs:
+        theirs.close()
+    loop.close()

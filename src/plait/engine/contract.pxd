@@ -37,6 +37,7 @@ cdef class Engine:
     cdef unsigned long long told    # completions and events handed out, whoever got them: moves as long as a wait goes on
     cdef readonly bint sends        # submit_send() works here; known once it is open
     cdef readonly bint receives     # submit_receive() works here; known once it is open
+    cdef bint hurried               # somebody waits for a send that was submitted: it is told before the next sleep
     cdef public long long spin_ns   # how long to look before it sleeps; 0: not at all
     cdef long long slept_ns         # how long the last sleep took, with the looking; only measured with `spin_ns`
     cdef volatile bint sleeping     # true only while the thread is (about to be) blocked in the kernel

@@ -127,6 +127,7 @@ class Engine:
         """Send with the next submission, only where `sends` is true: never waits, completes with send(2)'s count or -errno.
 
         The operation keeps `data` alive. The descriptor must not be closed before the submission: `flush` makes sure of that.
+        A sleep does not end because all of it has left, which is told after the sleep; who waits for that sets `hurried`.
         """
         raise NotImplementedError
 

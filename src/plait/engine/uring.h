@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "kernel.h"
 
@@ -68,6 +69,18 @@ struct plait_buffers {
     unsigned count, size;
     uint16_t tail;
 };
+
+/* Sends on their way, in order of submission. Only one that was not done has a completion, whose key says which it was. */
+struct plait_send {
+    void *operation; /* a reference that is owned */
+    int result;      /* all of it, unless its completion says otherwise */
+};
+struct plait_sends {
+    struct plait_send *list;
+    unsigned first, end, room; /* [first, end) is not told yet */
+    uint32_t number;           /* of list[0], counted from the engine's beginning */
+};
+#define PLAIT_SEND_KEY 0x80000000U /* the lower half of such a key: no slot has this index */
 
 static inline void plait_ring_init(struct plait_ring *ring)
 {
@@ -187,16 +200,57 @@ static inline int plait_ring_wants_enter(struct plait_ring *ring)
     return (__atomic_load_n(ring->sq_kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
-/* Copy up to `room` completions out and give their places back. */
-static inline unsigned plait_ring_reap(struct plait_ring *ring, struct io_uring_cqe *into, unsigned room)
+/* Whether completions wait outside the ring for want of room in it. */
+static inline int plait_ring_overflows(struct plait_ring *ring)
 {
-    unsigned head = *ring->cq_khead, count = plait_ring_completions(ring), i;
+    return (__atomic_load_n(ring->sq_kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW) != 0;
+}
+
+/* Take up to `room` completions out and give their places back: those of sends into their list, the others are copied. */
+static inline unsigned plait_ring_reap(struct plait_ring *ring, struct io_uring_cqe *into, unsigned room, struct plait_sends *sends)
+{
+    unsigned head = *ring->cq_khead, count = plait_ring_completions(ring), copied = 0, i, at;
     if (count > room)
         count = room;
-    for (i = 0; i < count; i++)
-        into[i] = ring->cqes[(head + i) & ring->cq_mask];
+    for (i = 0; i < count; i++) {
+        const struct io_uring_cqe *cqe = &ring->cqes[(head + i) & ring->cq_mask];
+        if ((uint32_t)cqe->user_data != PLAIT_SEND_KEY) {
+            into[copied++] = *cqe;
+            continue;
+        }
+        at = (uint32_t)(cqe->user_data >> 32) - sends->number;
+        if (at < sends->end)
+            sends->list[at].result = cqe->res;
+    }
     __atomic_store_n(ring->cq_khead, head + count, __ATOMIC_RELEASE);
-    return count;
+    return copied;
+}
+
+/* Room for one more. */
+static inline int plait_sends_grow(struct plait_sends *sends)
+{
+    unsigned room = sends->room ? 2 * sends->room : 64;
+    struct plait_send *list = (struct plait_send *)realloc(sends->list, room * sizeof *list);
+    if (!list)
+        return -ENOMEM;
+    sends->list = list;
+    sends->room = room;
+    return 0;
+}
+
+/* A send that is done while it is submitted, and never later (MSG_DONTWAIT). With WAITALL it has failed, and so has a completion, when
+   less has left. */
+static inline void plait_prepare_send(struct io_uring_sqe *sqe, int fd, const char *data, unsigned size, struct plait_sends *sends, void *operation)
+{
+    sqe->opcode = IORING_OP_SEND;
+    sqe->fd = fd;
+    sqe->addr = (uint64_t)(uintptr_t)data;
+    sqe->len = size;
+    sqe->msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_WAITALL;
+    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+    sqe->user_data = (uint64_t)(sends->number + sends->end) << 32 | PLAIT_SEND_KEY;
+    sends->list[sends->end].operation = operation;
+    sends->list[sends->end++].result = (int)size;
 }
 
 /* Submit what is queued and look for completions. `least`: how many to wait for (0: do not sleep); timeout_ns: -1 for ever. */

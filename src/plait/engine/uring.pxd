@@ -2,9 +2,6 @@ from plait.engine.contract cimport Engine, Operation, Source
 from plait.engine.kernel cimport epoll_event
 from plait.engine.slots cimport Slot, Slots
 
-cdef extern from "sys/socket.h":
-    int MSG_DONTWAIT, MSG_NOSIGNAL
-
 cdef extern from "uring.h" nogil:
     struct io_uring_sqe:
         unsigned char opcode
@@ -43,6 +40,15 @@ cdef extern from "uring.h" nogil:
         char* memory
         unsigned int count
         unsigned int size
+    struct plait_send:
+        void* operation
+        int result
+    struct plait_sends:
+        plait_send* list
+        unsigned int first
+        unsigned int end
+        unsigned int room
+        unsigned int number
     enum:
         IORING_CQE_F_BUFFER
         IORING_CQE_F_MORE
@@ -64,7 +70,10 @@ cdef extern from "uring.h" nogil:
     io_uring_sqe* plait_ring_next(plait_ring* ring)
     unsigned int plait_ring_completions(plait_ring* ring)
     bint plait_ring_wants_enter(plait_ring* ring)
-    unsigned int plait_ring_reap(plait_ring* ring, io_uring_cqe* into, unsigned int room)
+    bint plait_ring_overflows(plait_ring* ring)
+    unsigned int plait_ring_reap(plait_ring* ring, io_uring_cqe* into, unsigned int room, plait_sends* sends)
+    int plait_sends_grow(plait_sends* sends)
+    void plait_prepare_send(io_uring_sqe* sqe, int fd, const char* data, unsigned int size, plait_sends* sends, void* operation)
     int plait_ring_enter(plait_ring* ring, unsigned int least, long long timeout_ns)
     long long plait_ring_spin(plait_ring* ring, long long begin_ns, long long until_ns, long long timeout_ns)
     int plait_ring_probe(plait_ring* ring, unsigned char* supported)
@@ -81,6 +90,7 @@ cdef extern from "uring.h" nogil:
 cdef class UringEngine(Engine):
     cdef plait_ring ring
     cdef plait_buffers buffers              # that receives of any stream take, and that come back when they are told
+    cdef plait_sends sending                # sends that are not told yet
     cdef readonly unsigned int entries, completions, flags      # what is asked of io_uring_setup
     cdef int thread                         # that opened it (gettid); with SINGLE_ISSUER the kernel refuses all others
     cdef int wake_fd
@@ -122,9 +132,11 @@ cdef class UringEngine(Engine):
     cdef int entered(self, int result) except -1
     cdef int reap(self) except -1
     cdef int tell(self) except -1
+    cdef int tell_sends(self) except -1
+    cdef int end_sends(self) except -1
     cdef int tell_source(self, unsigned int index, int result, bint more) except -1
     cdef int tell_operation(self, unsigned int index, int result, unsigned int flags) except -1
-    cdef int tell_last_of(self, Operation operation) noexcept
+    cdef int tell_last_of(self, Operation operation, int result) noexcept
     cdef int tell_nested(self) except -1
     cdef int tell_own(self, unsigned long long key, int result, bint more) except -1
 

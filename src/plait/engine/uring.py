@@ -46,13 +46,10 @@ from cython.cimports.plait.engine.uring import (
     IORING_FEAT_CQE_SKIP,
     IORING_OP_NOP,
     IORING_OP_RECV,
-    IORING_OP_SEND,
     IORING_SETUP_DEFER_TASKRUN,
     IORING_SETUP_SINGLE_ISSUER,
     IORING_SETUP_SUBMIT_ALL,
     IORING_SETUP_TASKRUN_FLAG,
-    MSG_DONTWAIT,
-    MSG_NOSIGNAL,
     io_uring_cqe,
     io_uring_sqe,
     plait_buffers_at,
@@ -62,6 +59,7 @@ from cython.cimports.plait.engine.uring import (
     plait_prepare_cancel,
     plait_prepare_look,
     plait_prepare_receive,
+    plait_prepare_send,
     plait_prepare_watch,
     plait_ring,
     plait_ring_completions,
@@ -70,6 +68,7 @@ from cython.cimports.plait.engine.uring import (
     plait_ring_holds,
     plait_ring_init,
     plait_ring_next,
+    plait_ring_overflows,
     plait_ring_probe,
     plait_ring_queued,
     plait_ring_reap,
@@ -77,6 +76,7 @@ from cython.cimports.plait.engine.uring import (
     plait_ring_spin,
     plait_ring_unmap,
     plait_ring_wants_enter,
+    plait_sends_grow,
 )
 
 from plait.engine.errors import EngineRefused
@@ -156,6 +156,7 @@ class UringEngine(Engine):
         self.close_descriptors()
         free(self.batch)
         free(self.nested_batch)
+        free(self.sending.list)
 
     @property
     def features(self):
@@ -179,9 +180,8 @@ class UringEngine(Engine):
     def in_flight(self):
         """Requests that the kernel still owes a completion for, among them the polls of armed sources; and users' descriptors that are
         watched all the time."""
-        return self.slots.busy - sum(
-            1 for source in self.sources.values() if cython.cast(Source, source).telling != ALWAYS
-        )
+        owed = self.slots.busy + self.sending.end - self.sending.first
+        return owed - sum(1 for source in self.sources.values() if cython.cast(Source, source).telling != ALWAYS)
 
     def open(self):
         if self.is_open:
@@ -230,7 +230,9 @@ class UringEngine(Engine):
         self.completions = self.ring.cq_entries
         self.quiet = self.ring.features & IORING_FEAT_CQE_SKIP != 0
         plait_ring_probe(cython.address(self.ring), self.supported)
-        self.sends = self.supported[IORING_OP_SEND] != 0
+        # Completions of failures alone came with 5.17; a send that has failed in part tells how much has left since 6.1, with which
+        # came on-demand completions, too.
+        self.sends = self.quiet and self.flags & IORING_SETUP_DEFER_TASKRUN != 0
         # Multishot receives came with 6.0, and these completions with 6.1.
         self.receives = (
             self.flags & IORING_SETUP_DEFER_TASKRUN != 0
@@ -261,6 +263,7 @@ class UringEngine(Engine):
                     self.reap()
                     while self.position < self.count:
                         self.tell_last()
+                    self.end_sends()
                     # The kernel ends them with the ring, a moment later, and may write into the buffers until then.
                     if self.buffers.entries != cython.NULL:
                         self.buffers.memory = cython.NULL
@@ -295,6 +298,7 @@ class UringEngine(Engine):
             self.reap()
             while self.position < self.count:
                 self.tell_last()
+        self.end_sends()
         return 0
 
     def tell_last(self):
@@ -328,12 +332,26 @@ class UringEngine(Engine):
                 self.slots.release(i)
                 operation.engine = None
                 Py_DECREF(operation)  # taken by prepare(); `operation` holds its own
-                self.tell_last_of(operation)
+                self.tell_last_of(operation, -errno.ECANCELED)
         return 0
 
-    def tell_last_of(self, operation):
+    def end_sends(self):
+        """Tell all sends how they ended; those that the kernel has not taken, as if it had no room for them."""
+        result: cython.int
+        while self.sending.first < self.sending.end:
+            operation: Operation = cython.cast(Operation, self.sending.list[self.sending.first].operation)
+            result = -errno.EAGAIN
+            if not plait_ring_holds(cython.address(self.ring), operation.entry):
+                result = self.sending.list[self.sending.first].result
+            self.sending.first += 1
+            operation.engine = None
+            Py_DECREF(operation)  # taken by submit_send(); `operation` holds its own
+            self.tell_last_of(operation, result)
+        return 0
+
+    def tell_last_of(self, operation, result):
         """As tell_last."""
-        operation.complete(-errno.ECANCELED, 0)
+        operation.complete(result, 0)
         return 0
 
     def let_go(self, operations_too):
@@ -347,6 +365,12 @@ class UringEngine(Engine):
                 Py_DECREF(operation)  # taken by prepare()
             if self.slots.table[i].owner != cython.NULL or self.slots.table[i].kind == SOURCE:
                 self.slots.release(i)
+        while self.sending.first < self.sending.end:  # in the child of a fork; else they were told
+            operation = cython.cast(Operation, self.sending.list[self.sending.first].operation)
+            self.sending.first += 1
+            operation.engine = None
+            Py_DECREF(operation)  # taken by submit_send()
+        self.hurried = False
         self.operations_in_flight = 0
         self.wake_armed = self.nested_armed = False
         self.position = self.count = 0
@@ -486,13 +510,16 @@ class UringEngine(Engine):
         return 0
 
     def submit_send(self, operation, fd, data, size):
-        sqe: cython.pointer(io_uring_sqe) = self.prepare(operation)
-        sqe.opcode = IORING_OP_SEND
-        sqe.fd = fd
-        sqe.addr = cython.cast(cython.size_t, data)
-        sqe.len = size
-        # MSG_DONTWAIT: it is done while it is submitted, or says EAGAIN; never later.
-        sqe.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
+        self.check_open()
+        if operation.engine is not None:
+            raise RuntimeError("the operation is in flight already")
+        if self.sending.end == self.sending.room and plait_sends_grow(cython.address(self.sending)) < 0:
+            raise MemoryError
+        sqe: cython.pointer(io_uring_sqe) = self.entry()
+        operation.entry = self.ring.sq_tail - 1
+        operation.engine = self
+        Py_INCREF(operation)  # given back when it is told, by tell_sends() or end_sends(), or by let_go()
+        plait_prepare_send(sqe, fd, data, size, cython.address(self.sending), cython.cast(cython.p_void, operation))
         return 0
 
     def submit_receive(self, operation, fd):
@@ -543,11 +570,11 @@ class UringEngine(Engine):
         ring: cython.pointer(plait_ring) = cython.address(self.ring)
         ready: cython.bint = self.position < self.count or plait_ring_completions(ring) != 0
         wants: cython.bint = plait_ring_wants_enter(ring)
-        if wants or ((ready or timeout_ns == 0) and plait_ring_queued(ring) != 0):
+        if wants or ((ready or timeout_ns == 0 or self.hurried) and plait_ring_queued(ring) != 0):
             # Nothing sleeps here, so the interpreter is kept: giving it up can cost 5 ms when other threads compute.
             self.enter()
             ready = ready or plait_ring_completions(ring) != 0
-        if not ready and timeout_ns != 0:
+        if not ready and timeout_ns != 0 and not self.hurried:
             self.sleep(timeout_ns)
         self.reap()
         # The kernel makes 20 deferred completions per call (since 6.12 or so) and says that there are more.
@@ -557,7 +584,11 @@ class UringEngine(Engine):
             self.reap()
             if self.count == before:
                 break
-        return self.tell()
+        told: cython.int = 0
+        self.hurried = self.hurried and self.sending.end != 0
+        if self.sending.end:
+            told = self.tell_sends()
+        return told + self.tell()
 
     def enter(self):
         self.enters += 1
@@ -622,7 +653,9 @@ class UringEngine(Engine):
                 raise MemoryError
             self.batch = batch
             self.room = room
-        self.count += plait_ring_reap(ring, self.batch + self.count, self.room - self.count)
+        self.count += plait_ring_reap(
+            ring, self.batch + self.count, self.room - self.count, cython.address(self.sending)
+        )
         return 0
 
     def flush(self):
@@ -638,6 +671,7 @@ class UringEngine(Engine):
             or plait_ring_completions(ring) != 0
             or plait_ring_queued(ring) != 0
             or plait_ring_wants_enter(ring)
+            or self.sending.end != 0
         )
 
     def wake(self):
@@ -660,6 +694,29 @@ class UringEngine(Engine):
         return sqe
 
     # Telling
+
+    def tell_sends(self):
+        """Tell the sends that the kernel has taken. They were done meanwhile, and those without a completion have left whole."""
+        told: cython.int = 0
+        result: cython.int
+        if plait_ring_overflows(cython.address(self.ring)):
+            return 0  # the completion of one may wait outside the ring
+        # Whoever is told may close the engine (or fork): there are none left then.
+        while self.sending.first < self.sending.end:
+            operation: Operation = cython.cast(Operation, self.sending.list[self.sending.first].operation)
+            if plait_ring_holds(cython.address(self.ring), operation.entry):
+                return told
+            result = self.sending.list[self.sending.first].result
+            self.sending.first += 1
+            operation.engine = None
+            Py_DECREF(operation)  # taken by submit_send(); `operation` holds its own
+            told += 1
+            self.told += 1
+            operation.complete(result, 0)
+        self.sending.number += self.sending.end
+        self.sending.first = self.sending.end = 0
+        self.hurried = False
+        return told
 
     def tell(self):
         """Tell the batch to its sources and operations, the place kept up to date, because any of them may raise."""

@@ -45,6 +45,7 @@ cdef class Sender(Source):
     cdef int queue(self, bytes data) except -1
     cdef int queue_changeable(self, object data) except -1
     cdef int after_queue(self) except -1
+    cdef int hurry(self) except -1
     cdef Py_ssize_t send_now(self, object data) except -2
     cdef int pass_on(self, bytes data) except -1
     cdef int flush(self) except -1

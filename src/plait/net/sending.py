@@ -10,9 +10,11 @@ import os
 import sys
 
 import cython
+from cython.cimports.cpython.object import PyTypeObject
 from cython.cimports.cpython.ref import PyObject
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.libc.string import memset
+from cython.cimports.plait.core.cpython import plait_reuse
 from cython.cimports.plait.core.ready import Runnable, Scheduler
 from cython.cimports.plait.engine.contract import Operation, Source
 from cython.cimports.plait.net.linux import (
@@ -142,6 +144,10 @@ class Sending(Operation):
         return stream.sent(result)
 
 
+# One is made for each answer. While it exists the engine holds it, so that the collector has nothing to find there.
+plait_reuse(cython.cast(cython.pointer(PyTypeObject), Sending), cython.NULL, True)
+
+
 class Sender(Source):
     """A connected stream socket that can be written to. Stream adds the receiving half, and the connection's life."""
 
@@ -239,6 +245,13 @@ class Sender(Source):
                 self.pause_protocol()
         if self.queued and not (self.dispatching or self.flush_due or self.blocked):
             self.network.flush_later(self)
+        self.hurry()
+        return 0
+
+    def hurry(self):
+        """Something is to follow when all has left: if it is on its way, the engine tells of that before it sleeps."""
+        if self.sending is not None:
+            self.loop.engine.hurried = True
         return 0
 
     def send_now(self, data):
@@ -283,6 +296,8 @@ class Sender(Source):
             )
             self.sending = sending
             self.blocked = True
+            if self.closing or self.eof_due or self.protocol_paused or self.on_empty is not None:
+                self.hurry()
             return 0
         return self.flush()
 
@@ -299,6 +314,9 @@ class Sender(Source):
         self.blocked = False
         if self.conn_lost or self.loop._closed:
             return 0  # aborted meanwhile: nothing is queued any more
+        if result == self.queued:  # so it was nearly always: one piece, sent whole
+            self.drop_queue()
+            return self.after_sending()
         if result < 0:
             # EAGAIN too: send(2) will say it again, and the edge that it waits for comes after that.
             return self.flush() if -result in (EAGAIN, EINTR) else self.send_failed(-result)
@@ -411,6 +429,7 @@ class Sender(Source):
         if self.closing or self.eof_due:
             return
         self.eof_due = True
+        self.hurry()
         if not self.queued and shutdown(self.fd, SHUT_WR) < 0:
             raise OSError(errno, os.strerror(errno))
 
@@ -431,6 +450,7 @@ class Sender(Source):
         self.low_water = min(low, sys.maxsize)
         if self.queued > self.high_water and not self.protocol_paused:
             self.pause_protocol()
+            self.hurry()
 
     def get_write_buffer_limits(self):
         return (self.low_water, self.high_water)
@@ -487,6 +507,7 @@ class Sender(Source):
         if self.on_empty is not None:
             raise RuntimeError("Empty waiter is already set")
         self.on_empty = self.loop.create_future()
+        self.hurry()
         if not self.queued:
             self.on_empty.set_result(None)
         return self.on_empty

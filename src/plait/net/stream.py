@@ -180,6 +180,7 @@ class Stream(Receiver):
         if self.closing:
             return
         self.closing = True
+        self.hurry()
         if not self.queued:
             self.lose(None)
 
