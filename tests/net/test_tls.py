@@ -1,7 +1,9 @@
 """TLS with asyncio's own protocol on our streams."""
 
 import asyncio
+import gc
 import ssl
+import weakref
 
 import pytest
 from net.peers import Echo, Noting, connected, read_all, serving
@@ -40,6 +42,31 @@ def test_a_certificate_of_somebody_else_is_refused(run, contexts):
                     Noting, *address, ssl=ssl.create_default_context(), server_hostname="localhost"
                 )
             assert made.empty()
+
+    run(main())
+
+
+def test_a_refused_upgrade_leaves_no_cycle_for_the_collector(run, contexts):
+    """As asyncio's since gh-159049."""
+    served, _ = contexts
+
+    async def upgrade(address):
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(asyncio.Protocol, *address)
+        try:
+            await loop.start_tls(transport, protocol, ssl.create_default_context(), server_hostname="localhost")
+        except ssl.SSLCertVerificationError:  # pytest.raises() would make a cycle of its own
+            return weakref.ref(transport)
+
+    async def main():
+        async with serving(ssl=served) as (address, _):
+            gc.disable()
+            try:
+                upgraded = await upgrade(address)
+                await asyncio.sleep(0)  # connection_lost()
+                assert None is upgraded()
+            finally:
+                gc.enable()
 
     run(main())
 

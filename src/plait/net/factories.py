@@ -240,6 +240,8 @@ class NetFactories(Base):
             transport.close()
             made.cancel()
             resumed.cancel()
+            # It holds the error, which holds this frame: the transport would live until the collector comes (gh-159049).
+            del waiter
             raise
         return tls
 
