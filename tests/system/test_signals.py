@@ -432,7 +432,9 @@ def test_siginterrupt_is_off(engine: str) -> None:
     program = """
 import ctypes
 class SigAction(ctypes.Structure):
-    _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * 16), ("flags", ctypes.c_int)]
+    _fields_ = [
+        ("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * 16), ("flags", ctypes.c_int), ("restorer", ctypes.c_void_p)
+    ]
 loop = plait.new_event_loop()
 loop.add_signal_handler(signal.SIGUSR1, print)
 action = SigAction()
