@@ -27,8 +27,9 @@ if (chosen := os.environ.pop("PLAIT_ENGINE", "both")) != "both":
     ENGINES = [name for name in ENGINES if name == chosen]
     assert ENGINES, f"PLAIT_ENGINE={chosen}: the tests run on uring, on epoll, or on both"
 RUN_SECONDS = 30
-# A shell starts what is in its background with Ctrl-C ignored, and programs that are started inherit that.
+# A shell starts what is in its background with Ctrl-C and Ctrl-\ ignored, and programs that are started inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 # The socket by which this process can be looked at is kept from the first loop on: no test shall count it as its own.
 attach.begin()
 # The same examples in every run: a test that finds something new belongs to a developer, not to CI.
