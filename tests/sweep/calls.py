@@ -433,8 +433,8 @@ async def receive(attempt: Attempt, first: Callable[..., Any], again: Callable[.
         sent = []
 
         def send() -> None:
+            sent.append(True)  # first: in another thread's send() it may be received before that thread goes on
             theirs.send(b"kept")
-            sent.append(True)
 
         outcome = await attempt(first(ours), send)
         got = await (again or first)(ours) if outcome.none else outcome.value
