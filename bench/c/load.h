@@ -13,6 +13,7 @@
 #include "net.h"
 
 enum { OUTSTANDING_MAX = 64, SUB = 32, MESSAGE_MAX = 64 * 1024 };
+enum { PATIENCE_S = 10 };                  // so long it goes on beyond its window, until there is something to tell
 
 struct connection {
 	int fd, due;                           // due: messages that may be sent
@@ -107,6 +108,12 @@ static double percentile(double p)
 	return latency_max / 1000.0;
 }
 
+// Of a short window on a busy machine nothing may come back, or only what the server had done before.
+static int seen_enough(void)
+{
+	return messages && (!pid || read_clock(server_clock) > at_begin.cpu);
+}
+
 // Once per wake-up of the client; 0 when the window is over.
 static int running(void)
 {
@@ -116,7 +123,7 @@ static int running(void)
 		measuring = 1;
 		begin = now;
 	}
-	return now < end_at;
+	return now < end_at || (!seen_enough() && now < end_at + PATIENCE_S * 1e9);
 }
 
 static void report(void)
@@ -309,7 +316,7 @@ static void begin_window(void)
 static int end_load(void)
 {
 	if (!measuring || !messages) {
-		fprintf(stderr, PROGRAM ": no message came back within the window\n");
+		fprintf(stderr, PROGRAM ": no message came back\n");
 		return 1;
 	}
 	report();
