@@ -17,6 +17,9 @@ from bench.stats import Sample
 BULK = 64 * 1024
 """From this message size on the io_uring floor receives into one large buffer, not into provided ones."""
 
+SPINNING = {"PLAIT_SPIN_US": "50", "BENCH_SPIN": "1"}
+"""The environment in which plait and the C programs look before they sleep."""
+
 ANSWER_SECONDS = 120.0
 
 
@@ -110,9 +113,10 @@ class Drivers:
             command = workload("servers", subject.factory, load.style)
         else:
             command = workload("echo", subject.factory, load.style, *["tls"] * load.tls)
-        key = (subject.name, *command)
+        environment = subject.environment | (SPINNING if load.spin else {})
+        key = (subject.name, *command, *["spin"] * load.spin)
         if key not in self._servers:
-            process = Process(command, self.core, environment=subject.environment)
+            process = Process(command, self.core, environment=environment)
             self._servers[key] = Served(process)  # so that it is stopped even if it never gets ready
             port = process.hear().split()[1]
             self._servers[key] = served = Served(process, port, conversations.options(load.style, int(port)))

@@ -53,7 +53,6 @@ _ENGINES: dict[str, dict[str, str]] = {
     "plait": {},
     "plait-uring": {"PLAIT_ENGINE": "uring"},
     "plait-epoll": {"PLAIT_ENGINE": "epoll"},
-    "plait-spin": {"PLAIT_ENGINE": "uring", "PLAIT_SPIN_US": "50"},
 }
 
 

@@ -29,6 +29,8 @@ class Load:
     outstanding: int = 1
     style: Style = "protocol"
     tls: bool = False
+    spin: bool = False
+    """Plait and the C programs look for what comes before they sleep; other loops cannot."""
 
     @property
     def client(self) -> str:
@@ -69,19 +71,21 @@ def _tcp(
     aim_epoll: float | None = None,
     recorded: float | None = None,
     tls: bool = False,
+    spin: bool = False,
 ) -> Row:
     many = f", {outstanding} outstanding" if outstanding > 1 else ""
+    looking = ", plait and C spinning" if spin else ""
     below = "TLS" if tls else "TCP"
     how = {"protocol": f"{below} echo", "streams": "streams echo", "sock": "sock_recv/sock_sendall echo"}[style]
     if tls and style != "protocol":
         how += " over TLS"
     words = [below.lower()] * (tls or style == "protocol") + [style] * (style != "protocol")
     return Row(
-        name="-".join([*words, f"{kib}k-x{conns}"]) + (f"-p{outstanding}" if many else ""),
-        title=f"{how}, {kib} KiB x {conns}{many}",
+        name="-".join([*words, f"{kib}k-x{conns}"]) + (f"-p{outstanding}" if many else "") + "-spin" * spin,
+        title=f"{how}, {kib} KiB x {conns}{many}{looking}",
         kind="tcp",
         unit="us",
-        load=Load(kib * 1024, conns, outstanding, style, tls),
+        load=Load(kib * 1024, conns, outstanding, style, tls, spin),
         aims={k: v for k, v in (("plait-uring", aim), ("plait-epoll", aim_epoll)) if v is not None},
         recorded=recorded,
     )
@@ -116,6 +120,7 @@ def _late(readers: int, most: float) -> Row:
 
 ROWS: tuple[Row, ...] = (
     _tcp(1, 1, 1.0),
+    _tcp(1, 1, 1.5, spin=True),
     _tcp(1, 10, 1.33),
     _tcp(1, 100, 1.34, aim_epoll=1.10, recorded=0.03),
     _tcp(1, 1000, 1.28),

@@ -8,7 +8,7 @@ enum { BUFFER = 256 * 1024, FD_MAX = 65536, EVENTS = 1024 };
 
 static struct { char *bytes; size_t n; } rest[FD_MAX]; // what a full socket did not take
 static char buffer[BUFFER];
-static int ep;
+static int ep, connected;
 
 static void watch(int fd, int op, unsigned events)
 {
@@ -21,6 +21,7 @@ static void drop(int fd)
 	free(rest[fd].bytes);
 	rest[fd].bytes = NULL;
 	close(fd);
+	connected--;
 }
 
 static void accept_all(int listener)
@@ -29,6 +30,7 @@ static void accept_all(int listener)
 	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
 		if (fd >= FD_MAX) { close(fd); continue; }
 		watch(fd, EPOLL_CTL_ADD, EPOLLIN);
+		connected++;
 	}
 }
 
@@ -71,8 +73,9 @@ int main(void)
 	int listener = listen_and_tell(SOCK_NONBLOCK);
 	watch(listener, EPOLL_CTL_ADD, EPOLLIN);
 	struct epoll_event events[EVENTS];
+	int spins = spinning();
 	for (;;) {
-		int n = epoll_wait(ep, events, EVENTS, -1);
+		int n = epoll_wait(ep, events, EVENTS, spins && connected ? 0 : -1);
 		for (int i = 0; i < n; i++) {
 			int fd = events[i].data.fd;
 			if (fd == listener) accept_all(fd);

@@ -28,6 +28,7 @@ static int *next_of, *length_of;       // per provided buffer
 static int *starved, starved_n;        // connections whose receive found no buffer
 static char bulk[BULK];
 static int polls;                      // the mode: poll instead of buffers
+static int connected;
 
 static uint64_t tag(enum kind kind, int fd) { return (uint64_t)fd << 4 | kind; }
 
@@ -84,6 +85,7 @@ static void drop(int fd)
 	struct connection *c = connections[fd];
 	if (!c->open) return;
 	c->open = 0;
+	connected--;
 	give_list(c->first);
 	c->first = c->last = -1;
 	free(c->rest);
@@ -104,6 +106,7 @@ static void accepted(int fd)
 	if (!connections[fd]) connections[fd] = calloc(1, sizeof **connections);
 	struct connection *c = connections[fd];
 	c->open = 1;
+	connected++;
 	c->sending = 0;
 	c->first = c->last = c->sent = -1;
 	arm(fd);
@@ -214,8 +217,9 @@ int main(int argc, char **argv)
 	struct io_uring_sqe *s = ring_sqe(&ring, IORING_OP_ACCEPT, listener, tag(ACCEPT, listener));
 	s->ioprio = IORING_ACCEPT_MULTISHOT;
 	s->accept_flags = polls ? SOCK_NONBLOCK : 0;
+	int spins = spinning();
 	for (;;) {
-		rc = ring_enter(&ring, 1);
+		rc = ring_enter(&ring, !(spins && connected));
 		if (rc < 0 && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN) die("io_uring_enter", -rc);
 		struct io_uring_cqe *e;
 		while ((e = ring_peek(&ring))) {

@@ -36,6 +36,12 @@ static struct sockaddr_in loopback(int port)
 		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
+// Whether a server that has connections looks for what comes, instead of sleeping until it does.
+__attribute__((unused)) static int spinning(void)
+{
+	return getenv("BENCH_SPIN") != NULL;
+}
+
 // A listening socket on a free port of 127.0.0.1; the port is printed, as every server of this bench does.
 // `flags` is SOCK_NONBLOCK or 0.
 __attribute__((unused)) static int listen_and_tell(int flags)

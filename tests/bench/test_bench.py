@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench import loops, machine, picture, report, rounds, rows
+from bench.drivers import SPINNING
 from bench.processes import Process, ProcessError, workload
 from bench.programs import ROOT, openssl, program
 from bench.results import Results
@@ -189,10 +190,14 @@ class TestMachine:
             child.hear()
 
 
-@pytest.fixture(params=["echo_epoll", "echo_uring buffers", "echo_uring poll"])
+FLOORS = ["echo_epoll", "echo_uring buffers", "echo_uring poll"]
+
+
+@pytest.fixture(params=[*FLOORS, *(f"{floor} spinning" for floor in FLOORS)])
 def floor(request: pytest.FixtureRequest) -> Iterator[tuple[Process, str]]:
-    name, *mode = request.param.split()
-    with Process([program(name), *mode], *machine.cores()) as server:
+    command, spinning, _ = request.param.partition(" spinning")
+    name, *mode = command.split()
+    with Process([program(name), *mode], *machine.cores(), environment=SPINNING if spinning else {}) as server:
         yield server, server.hear().split()[1]
 
 
@@ -226,6 +231,17 @@ class TestPrograms:
         assert found["messages"] > 0
         assert found["cpu_us"] > 0
         assert ("epoll" if client else "io_uring") == found["client"]
+
+    @pytest.mark.parametrize("floor", [f"{floor} spinning" for floor in FLOORS], indirect=True)
+    def test_a_floor_that_spins_sleeps_while_nobody_is_connected(self, floor: tuple[Process, str]) -> None:
+        """It stays alive beside what is measured on the same core."""
+        server, port = floor
+        with socket.create_connection(("127.0.0.1", int(port))) as connection:
+            connection.sendall(b"hello")
+            assert b"hello" == connection.recv(5)
+        waiting = Path(f"/proc/{server.pid}/stat")
+        while waiting.read_text().rpartition(")")[2].split()[0] != "S":
+            pass  # until pytest's own limit
 
     @pytest.mark.parametrize(
         "load", ["--size 1 --conns 1", "--size 1024 --conns 200 --outstanding 16", "--size 300000 --conns 20"]
