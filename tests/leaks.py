@@ -94,16 +94,21 @@ def command(pid: int) -> str:
 
 
 def completions_owed(loop: Loop) -> int:
-    """How many requests the kernel has not answered yet, but for the one that is always there, and calls of files workers."""
+    """How many requests the kernel has not answered yet, but for those that are always there, and calls of files' workers."""
     in_flight: int = loop._held()["in_flight"]
-    with_workers: int = loop._files.pool.outstanding if loop._files.pool is not None else 0
-    return max(0, in_flight - IN_FLIGHT_AT_REST[loop.engine.name]) + with_workers
+    pool = loop._files.pool
+    with_workers: int = pool.outstanding if pool is not None else 0
+    # A ring watches the descriptor of the workers by a request, as it does that of the wake-ups.
+    at_rest = IN_FLIGHT_AT_REST[loop.engine.name] * (1 if pool is None else 2)
+    return max(0, in_flight - at_rest) + with_workers
 
 
 def in_loop(loop: Loop) -> list[str]:
     """One line for everything that a loop which stands still has: tasks, timers, what is ready, watched descriptors."""
     held = loop._held()
-    own = loop._wakeup_pipe[:1] if loop._wakeup_pipe is not None else ()  # by which signals wake it, until it is closed
+    # By which signals and workers wake it, until it is closed.
+    own = [] if loop._wakeup_pipe is None else [loop._wakeup_pipe[0]]
+    own += [] if loop._files.pool is None else [loop._files.pool.fd]
     found = [f"task {task!r}" for task in held["tasks"]]
     found += [f"timer {timer!r}" for timer in held["timers"]]
     found += [f"watched descriptor {source.fd}: {source!r}" for source in held["sources"] if source.fd not in own]

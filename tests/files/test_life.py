@@ -37,6 +37,25 @@ def test_a_loop_closes_with_operations_in_flight(loop: Loop, tmp_path: Path) -> 
     os.close(writer)
 
 
+def test_workers_that_looked_for_more_to_write_sleep_when_nothing_comes(loop: Loop, tmp_path: Path) -> None:
+    pieces = [bytes([n]) * 300_000 for n in range(30)]
+
+    async def main() -> None:
+        fd = await loop.openat(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
+        for n, piece in enumerate(pieces):
+            assert len(piece) == await loop.pwrite(fd, piece, n * len(piece))
+        await loop.close_fd(fd)
+
+    loop.run_until_complete(main())
+    assert b"".join(pieces) == (tmp_path / "file").read_bytes()
+    threads = loop._files.pool.threads
+    assert threads
+    for thread in threads:
+        state = Path(f"/proc/self/task/{thread.native_id}/stat")
+        while state.read_text().rpartition(")")[2].split()[0] != "S":
+            pass  # until pytest's own limit
+
+
 def test_a_worker_that_is_busy_when_the_loop_closes_ends_by_itself(tmp_path: Path) -> None:
     loop = plait.new_event_loop(engine="epoll")
     reader, writer = os.pipe()

@@ -1,15 +1,20 @@
 """The loop's calls for files do what os does under the same names, on both engines, and leave nothing behind."""
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import mmap
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import plait
+from plait.loop import Loop
 
 
 def test_the_calls_of_os(run, tmp_path: Path) -> None:
@@ -207,6 +212,39 @@ def test_a_direct_read_into_aligned_buffers(run, tmp_path: Path) -> None:
         await loop.close_fd(fd)
 
     run(main())
+
+
+def test_large_writes_into_the_page_cache_are_a_workers_and_others_the_rings(loop: Loop, tmp_path: Path) -> None:
+    """A worker is sooner back there; but who waits for a disk or for the reader of a pipe must not occupy one."""
+    large = 512 * 1024
+    ring = loop.engine.name == "uring"
+
+    async def by_workers(operation: Callable[[], asyncio.Future[Any]]) -> int:
+        before = loop._files.by_workers
+        await operation()
+        return loop._files.by_workers - before
+
+    async def main() -> None:
+        file = await loop.openat(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+        reader, writer = os.pipe()
+        with mmap.mmap(-1, large) as aligned:
+            assert 1 == await by_workers(lambda: loop.pwrite(file, aligned, 0))
+            assert (not ring) == await by_workers(lambda: loop.pwrite(file, b"x" * 1000, 0))
+            piped = loop.pwrite(writer, b"x" * large, -1)
+            assert (not ring) == bool(loop._files.pool.outstanding)
+            os.close(reader)
+            with contextlib.suppress(BrokenPipeError):  # if it comes before the first byte
+                await piped
+            try:
+                fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_DIRECT)
+            except OSError as error:
+                assert errno.EINVAL == error.errno  # this file system has none (tmpfs before 6.6)
+            else:
+                assert (not ring) == await by_workers(lambda: loop.pwrite(file, aligned, 0))
+        await loop.close_fd(file)
+        await loop.close_fd(writer)
+
+    loop.run_until_complete(main())
 
 
 def test_buffers_cannot_be_resized_meanwhile(run) -> None:

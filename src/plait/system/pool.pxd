@@ -15,13 +15,14 @@ cdef class Pool(Source):
     cdef plait_request* first_done      # what is carried out and not told yet
     cdef plait_request* last_done
     cdef unsigned int queued, idle
+    cdef unsigned int looking           # of the idle, those that look for work without sleeping
     cdef bint stopping
     cdef readonly list threads
     cdef readonly unsigned int outstanding      # jobs put in and not told of yet; the loop's thread only
     cdef int put(self, Job job, Engine engine) except -1
     cdef bint withdraw(self, Job job) noexcept
     cdef int start_thread(self) except -1
-    cdef plait_request* take(self) noexcept nogil
+    cdef plait_request* take(self, bint looks) noexcept nogil
     cdef void give(self, plait_request* request) noexcept nogil
     cdef plait_request* next_done(self) noexcept
     cdef bint closed                    # nobody waits for the threads any more

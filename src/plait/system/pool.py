@@ -17,6 +17,7 @@ from cython.cimports.plait.engine.kernel import EPOLLIN, close, plait_eventfd, p
 from cython.cimports.plait.system.requests import (
     PLAIT_OP_CALL,
     plait_block_signals,
+    plait_look_for,
     plait_perform,
     plait_request,
     pthread_cond_broadcast,
@@ -32,6 +33,10 @@ from plait.standard import at_thread_shutdown
 
 # Enough that a disk sees some requests at once; more would only switch.
 THREADS_MAX = cython.declare(cython.uint, 16)
+# After a call that moved so many bytes a worker looks for the next one for a while before it sleeps: who writes a large file piece by
+# piece comes back within that time, and waking up would take a third as long as writing a piece does.
+LARGE = cython.declare(cython.int, 256 * 1024)
+LOOKING_NS = cython.declare(cython.longlong, 50_000)
 # What close() gives calls that are under way. One that takes longer (a FIFO that nobody opens) keeps its thread until it ends.
 CLOSE_SECONDS = 1.0
 
@@ -70,8 +75,8 @@ class Pool(Source):
         pthread_mutex_unlock(cython.address(self.mutex))
         if short and cython.cast(cython.uint, len(self.threads)) < THREADS_MAX:
             self.start_thread()
-        if self.outstanding == 0:
-            engine.arm(self, EPOLLIN, False)
+        if self.engine is None:
+            engine.arm(self, EPOLLIN, False)  # until close(): arming it for each call cost a tenth of writing 1 MiB
         Py_INCREF(job)  # given back by tell(), or by withdraw()
         self.outstanding += 1
         job.request.owner = cython.cast(cython.p_void, job)
@@ -83,7 +88,8 @@ class Pool(Source):
             self.last.following = cython.address(job.request)
         self.last = cython.address(job.request)
         self.queued += 1
-        pthread_cond_signal(cython.address(self.work))
+        if self.queued > self.looking:
+            pthread_cond_signal(cython.address(self.work))
         pthread_mutex_unlock(cython.address(self.mutex))
         return 0
 
@@ -121,18 +127,17 @@ class Pool(Source):
         if found:
             self.outstanding -= 1
             Py_DECREF(job)  # taken by put(); the caller holds its own
-            if self.outstanding == 0 and self.engine is not None:
-                self.engine.disarm(self)
         return found
 
     # In the workers.
 
     def work_on(self):
         request: cython.pointer(plait_request)
+        large: cython.bint = False
         with cython.nogil:
             plait_block_signals()
             while True:
-                request = self.take()
+                request = self.take(large)
                 if request == cython.NULL:
                     break
                 if request.entry.opcode == PLAIT_OP_CALL:
@@ -141,17 +146,27 @@ class Pool(Source):
                     request.result = 0
                 else:
                     request.result = plait_perform(cython.address(request.entry))
+                large = request.result >= LARGE
                 self.give(request)
         if self.closed:
             # Left behind by close(): nobody else will tell what this thread was busy with.
             self.tell_last()
 
-    def take(self):
+    def take(self, looks):
+        """The next request, or NULL when it is time to end. `looks`: before it sleeps, for a while."""
         request: cython.pointer(plait_request)
         pthread_mutex_lock(cython.address(self.mutex))
         while self.first == cython.NULL and not self.stopping:
             self.idle = self.idle + 1  # Cython holds += to need the interpreter
-            pthread_cond_wait(cython.address(self.work), cython.address(self.mutex))
+            if looks:
+                looks = False
+                self.looking = self.looking + 1
+                pthread_mutex_unlock(cython.address(self.mutex))
+                plait_look_for(cython.cast(cython.pointer(cython.p_void), cython.address(self.first)), LOOKING_NS)
+                pthread_mutex_lock(cython.address(self.mutex))
+                self.looking = self.looking - 1
+            else:
+                pthread_cond_wait(cython.address(self.work), cython.address(self.mutex))
             self.idle = self.idle - 1
         request = self.first
         if request != cython.NULL:
@@ -194,8 +209,6 @@ class Pool(Source):
             job = cython.cast(Job, request.owner)
             Py_DECREF(job)  # taken by put(); `job` holds its own
             self.outstanding -= 1
-            if self.outstanding == 0 and self.engine is not None:
-                self.engine.disarm(self)
             job.complete(request.result, 0)
             request = self.next_done()
         return 0

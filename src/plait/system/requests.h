@@ -14,7 +14,10 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "kernel.h"
 
 /* Newer than some headers; the numbers are the kernel's ABI. */
 #define PLAIT_OP_FSETXATTR 41 /* 5.19 */
@@ -152,6 +155,32 @@ static inline int plait_look_at(int fd, struct statx *found)
 {
     int result = statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, found);
     return result < 0 ? -errno : 0;
+}
+
+/* Look until somebody puts something there, for `ns_max` at most. */
+static inline void plait_look_for(void **where, long long ns_max)
+{
+    struct timespec now;
+    long long until = 0;
+    while (!__atomic_load_n(where, __ATOMIC_RELAXED)) {
+        for (int i = 0; i < 16; i++)
+            plait_pause();
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        long long ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+        if (until == 0)
+            until = ns + ns_max;
+        else if (ns >= until)
+            return;
+    }
+}
+
+/* Whether it is a large write into the page cache. To copy is all that is to be done then, and a worker of ours, which looks for the next
+   piece before it sleeps, is sooner there than a thread of the ring. Direct writes wait for a disk, streams for their readers. */
+static inline int plait_only_copies(const struct io_uring_sqe *entry)
+{
+    struct statx found;
+    return entry->opcode == IORING_OP_WRITE && entry->flags & IOSQE_ASYNC && !(fcntl(entry->fd, F_GETFL) & O_DIRECT) &&
+           plait_look_at(entry->fd, &found) == 0 && S_ISREG(found.stx_mode);
 }
 
 /* Signals are for the threads that run Python. */

@@ -79,7 +79,9 @@ cdef extern from "requests.h" nogil:
     long plait_read_cached(int fd, void* buffer, size_t size, long long offset)
     int plait_open_cached(const char* path, int flags)
     int plait_look_at(int fd, statx_result* found)
+    bint plait_only_copies(const io_uring_sqe* entry)
     void plait_block_signals()
+    void plait_look_for(void** where, long long ns_max)
 
 cdef extern from "<sys/sysmacros.h>" nogil:
     unsigned long makedev(unsigned int major, unsigned int minor)

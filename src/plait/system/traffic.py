@@ -25,6 +25,7 @@ from cython.cimports.plait.system.requests import (
     S_IFMT,
     S_IFREG,
     plait_look_at,
+    plait_only_copies,
     plait_read_cached,
     statx_result,
 )
@@ -200,7 +201,9 @@ class Traffic(Runnable):
         key: cython.ulonglong
         if type(engine) is UringEngine:
             ring = cython.cast(UringEngine, engine)
-            if ring.supports(operation.request.entry.opcode):
+            if ring.supports(operation.request.entry.opcode) and not plait_only_copies(
+                cython.address(operation.request.entry)
+            ):
                 entry = ring.prepare(operation)
                 key = entry.user_data
                 entry[0] = operation.request.entry
