@@ -229,7 +229,7 @@ def _files_on(opcodes: frozenset[int]) -> str:
     lacking = [name for name, opcode in FILE_OPCODES.items() if opcode not in opcodes]
     if len(lacking) == len(FILE_OPCODES):
         return BY_WORKERS
-    return f"on the ring, but {', '.join(lacking)} {BY_WORKERS}" if lacking else "on the ring"
+    return f"on the ring, but {', '.join([*lacking, 'large writes'])} {BY_WORKERS}"
 
 
 @functools.cache
