@@ -50,7 +50,8 @@ class Server:
             if self.releases in ready and os.read(self.releases, 4096) and self.held:
                 self.answer(*self.held.popleft())
             if self.fuse in ready:
-                with contextlib.suppress(BlockingIOError):  # who asked was interrupted since, and has taken the request back
+                # Nothing is there when who asked was interrupted since, and has taken the request back.
+                with contextlib.suppress(BlockingIOError):
                     self.take(os.read(self.fuse, WRITE_BYTES + 4096))
             if self.program in ready:
                 return
