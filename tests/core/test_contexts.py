@@ -98,6 +98,28 @@ def test_a_handles_context_that_is_asked_for_is_the_one_it_runs_in(run, loop):
     assert [0, 1, 2] == run(main())
 
 
+def test_a_turn_inside_a_callback_lends_no_context_twice(loop):
+    seen = []
+
+    def change(value):
+        seen.append(number.get(None))
+        number.set(value)
+
+    def turn(value):
+        loop._run_once()
+        seen.append((value, number.get(None)))
+
+    for value in range(6):
+        loop.call_soon(change, value)
+        loop.call_soon(turn, value)
+    loop.call_soon(seen.append, "last")
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert [entry for entry in seen if entry != "last"] == [None, None, None, None, None, None] + [
+        (value, None) for value in reversed(range(6))
+    ]
+
+
 def test_a_done_callback_has_the_context_in_which_it_was_added(run, loop):
     seen = []
 

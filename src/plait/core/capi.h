@@ -33,14 +33,15 @@ static inline int plait_is_shared(void *object) {
     return Py_REFCNT((PyObject *)object) > 1;
 }
 
-/* context.run(callback, *args) without building a frame of arguments: the tuple's items are the vector. 0 with an exception set. */
-static inline int plait_call(PyObject *context, PyObject *callback, PyObject *args) {
+/* context.run(callback, *args) without building a frame of arguments: the tuple's items are the vector. 0 with an exception set. The
+ * context is a pointer, since Cython may take a reference to an argument: entered, it is alive. */
+static inline int plait_call(void *context, PyObject *callback, PyObject *args) {
     Py_ssize_t count = PyTuple_GET_SIZE(args);
     PyObject *result;
-    if (PyContext_Enter(context) < 0) return 0;
+    if (PyContext_Enter((PyObject *)context) < 0) return 0;
     result = count == 0 ? PyObject_CallNoArgs(callback)
                         : PyObject_Vectorcall(callback, &PyTuple_GET_ITEM(args, 0), (size_t)count, NULL);
-    if (PyContext_Exit(context) < 0) Py_CLEAR(result);
+    if (PyContext_Exit((PyObject *)context) < 0) Py_CLEAR(result);
     if (result == NULL) return 0;
     Py_DECREF(result);
     return 1;

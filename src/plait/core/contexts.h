@@ -37,9 +37,18 @@ static inline int plait_are_equal(void *context, void *shared) {
     return ((void **)context)[PLAIT_VARS_WORD] == ((void **)shared)[PLAIT_VARS_WORD];
 }
 
-/* Whether a context that was lent, a copy of `master`, is one still, and only its borrower (a slot and a variable) knows it. */
+/* Who runs in the loop's spare holds it, and the loop keeps the master for so long: the two pointers change places, and back. No count
+ * is touched, for a context's would be changed eight times in a run otherwise, each time after the one before. */
+static inline void plait_swap(PyObject **a, PyObject **b) {
+    PyObject *held = *a;
+    *a = *b;
+    *b = held;
+}
+#define plait_change_places(borrower, loop) plait_swap(&(borrower)->context, &(loop)->spare)
+
+/* Whether a context that was lent, a copy of `master`, is one still, and only its borrower knows it. */
 static inline int plait_is_as_lent(void *lent, void *master) {
-    return Py_REFCNT((PyObject *)lent) == 2 && plait_are_equal(lent, master) &&
+    return Py_REFCNT((PyObject *)lent) == 1 && plait_are_equal(lent, master) &&
            *(PyObject **)((char *)lent + PyContext_Type.tp_weaklistoffset) == NULL;
 }
 

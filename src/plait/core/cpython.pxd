@@ -26,7 +26,7 @@ cdef extern from "capi.h":
     unsigned long plait_thread_ident() noexcept nogil
     void plait_prefetch(void* object) noexcept
     bint plait_is_shared(void* object) noexcept
-    bint plait_call(object context, object callback, tuple args) noexcept
+    bint plait_call(void* context, object callback, tuple args) noexcept
     object plait_fetch_exception() noexcept
     void plait_raise(object exception, object traceback) noexcept
     void plait_set_traceback(object exception, object traceback) noexcept
@@ -35,6 +35,9 @@ cdef extern from "capi.h":
 
 cdef extern from "contexts.h":
     int plait_contexts_init() except -1
+    # Pointers, since Cython may take a reference to an argument, and a context's count is dear (contexts.h).
+    int plait_enter "PyContext_Enter"(void* context) except -1
+    int plait_exit "PyContext_Exit"(void* context) except -1
     void* plait_vars(void* context) noexcept
     bint plait_is_current(void* context) noexcept
     bint plait_are_equal(void* context, void* shared) noexcept

@@ -18,6 +18,9 @@ cdef class Handle(Runnable):
     cdef int failed(self, object exc) except -1
     cdef int give_up(self) except -1
 
+cdef extern from "contexts.h":
+    void plait_change_places(Handle borrower, Scheduler lender) noexcept
+
 cdef class ThreadSafeHandle(Handle):
     cdef object lock               # held while the callback runs
 

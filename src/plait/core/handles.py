@@ -18,6 +18,7 @@ from cython.cimports.plait.core.cpython import (
     plait_reuse,
 )
 from cython.cimports.plait.core.frames import plait_record_callback
+from cython.cimports.plait.core.handles import plait_change_places
 from cython.cimports.plait.core.ready import Runnable
 from cython.cimports.plait.core.recorder import Recorder, recorder_of
 from cython.cimports.plait.engine.record import (
@@ -59,32 +60,33 @@ class Handle:
     def run(self):
         if self._cancelled:
             return 0
-        callback = self._callback
+        callback = self._callback  # held, for cancel() may let go of them while they run
         args: tuple = self._args
-        if not self.shares:
-            if not plait_call(self.context, callback, args):
-                return self.call_failed()
-            return 0
         loop = self._loop
-        master = self.context
-        lent = loop.spare
-        if lent is not None and plait_are_equal(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master)):
-            loop.spare = None
-        else:
-            lent = loop.lend(master)
-        self.context = lent
-        self.shares = False
-        if not plait_call(lent, callback, args):
-            return self.call_failed()  # whoever asks for its context later finds the one in which it failed
-        if (
-            loop.spare is None
-            and self.context is lent
-            and plait_is_as_lent(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master))
+        master: cython.p_void = cython.cast(cython.p_void, self.context)
+        if not self.shares or (
+            (loop.lends or loop.spare is None or not plait_are_equal(cython.cast(cython.p_void, loop.spare), master))
+            and not loop.make_spare(self.context)
         ):
-            loop.spare = lent
-            self.context = master
+            self.own_context()
+            return 0 if plait_call(cython.cast(cython.p_void, self.context), callback, args) else self.call_failed()
+        plait_change_places(self, loop)
+        self.shares = False
+        loop.lends = True
+        lent: cython.p_void = cython.cast(cython.p_void, self.context)
+        called: cython.bint = plait_call(lent, callback, args)
+        loop.lends = False
+        if (
+            called
+            and cython.cast(cython.p_void, loop.spare) == master
+            and cython.cast(cython.p_void, self.context) == lent
+            and plait_is_as_lent(lent, master)
+        ):
+            plait_change_places(self, loop)
             self.shares = True
-        return 0
+            return 0
+        loop.spare = None
+        return 0 if called else self.call_failed()  # whoever asks for its context later finds that in which it failed
 
     def call_failed(self):
         # Outside the context, for from 3.12 on the exception handler is called in it, and it cannot be entered twice.
@@ -297,13 +299,13 @@ class TimerHeap:
         entry.when_ns = timer.when_ns
         entry.sequence = self.sequence
         entry.timer = cython.cast(cython.p_void, timer)
-        self.sequence += 1
+        self.sequence = self.sequence + 1
         end: cython.Py_ssize_t = self.start + self.count
         if self.count == 0:
             self.ordered = True
         elif self.ordered and before(entry, self.entries[end - 1]):
             self.ordered = False
-        self.count += 1
+        self.count = self.count + 1
         if self.ordered:
             self.put(end, entry)
         else:
@@ -335,12 +337,12 @@ class TimerHeap:
         """Take a timer out that is in the heap."""
         place: cython.Py_ssize_t = timer.place
         timer.place = -1
-        self.count -= 1
+        self.count = self.count - 1
         end: cython.Py_ssize_t = self.start + self.count
         if self.count == 0:
             self.start = 0
         elif place == self.start and self.ordered:
-            self.start += 1
+            self.start = self.start + 1
         elif place != end:
             self.ordered = False
             last: Entry = self.entries[end]
@@ -367,7 +369,7 @@ class TimerHeap:
 
     def clear(self):
         while self.count:
-            self.count -= 1
+            self.count = self.count - 1
             timer: TimerHandle = cython.cast(TimerHandle, self.entries[self.start + self.count].timer)
             timer.place = -1
             Py_DECREF(timer)

@@ -17,6 +17,12 @@ cdef class Runnable:
     cdef int outcome(self, plait_record* record) except -1
     cdef void make_known(self) noexcept
 
+cdef extern from *:
+    """
+    #define plait_take(entry) (entry) /* what an entry of the ring owned, its taker owns */
+    """
+    Runnable plait_take(void* entry) noexcept
+
 cdef class Scheduler:
     cdef Engine engine                        # None until the loop first runs; replaced when it moves to another thread
     cdef public bint _debug, _closed, _stopping   # under the names that asyncio.BaseEventLoop uses
@@ -32,7 +38,8 @@ cdef class Scheduler:
     cdef object master, spare, base
     cdef void* last_vars
     cdef object snapshot(self)
-    cdef object lend(self, object master)
+    cdef bint lends                           # somebody runs in the spare: `master` or the like stands in its place
+    cdef bint make_spare(self, object master) except -1
     cdef int forget_contexts(self) except -1
     cdef bint is_base(self, object shared) except -1
     cdef plait_record* record                 # what runs and what is pushed is written there; NULL while nobody records

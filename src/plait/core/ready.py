@@ -5,7 +5,7 @@ more to read. The turn takes from the head as many as stood there when it began.
 """
 
 import cython
-from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.plait.core.cpython import (
     PyContext_Copy,
@@ -22,6 +22,7 @@ from cython.cimports.plait.core.cpython import (
     plait_thread_ident,
     plait_vars,
 )
+from cython.cimports.plait.core.ready import plait_take
 from cython.cimports.plait.engine.record import (
     PLAIT_BY_THREAD,
     PLAIT_RETURNED,
@@ -89,7 +90,7 @@ class Scheduler:
         # The ring owns one reference to each entry; pop() hands it to its caller.
         Py_INCREF(runnable)
         self.ring[(self.head + self.count) & self.mask] = cython.cast(cython.p_void, runnable)
-        self.count += 1
+        self.count = self.count + 1
         return 0
 
     def push_threadsafe(self, runnable):
@@ -102,7 +103,7 @@ class Scheduler:
                 self.record.pushed[(self.head + self.count) & self.mask].kind = PLAIT_BY_THREAD
         Py_INCREF(runnable)  # owned by the ring, as in push()
         self.ring[(self.head + self.count) & self.mask] = cython.cast(cython.p_void, runnable)
-        self.count += 1
+        self.count = self.count + 1
         if self.engine is not None and self.engine.sleeping:
             self.engine.wake()
         return 0
@@ -110,13 +111,11 @@ class Scheduler:
     def pop(self):
         """Take the head out; the caller sees that there is one."""
         entry: cython.p_void = self.ring[self.head]
-        runnable: Runnable = cython.cast(Runnable, entry)
         self.head = (self.head + 1) & self.mask
-        self.count -= 1
-        Py_DECREF(runnable)  # the ring's reference; `runnable` holds its own
-        if runnable.unknown and plait_is_shared(cython.cast(cython.p_void, runnable)):
-            runnable.make_known()
-        return runnable
+        self.count = self.count - 1
+        if cython.cast(Runnable, entry).unknown and plait_is_shared(entry):
+            cython.cast(Runnable, entry).make_known()
+        return plait_take(entry)  # the ring's reference becomes the caller's
 
     def defer(self, runnable):
         """Run it at the end of this turn, after all that is ready and before the engine waits; once, however often deferred."""
@@ -157,11 +156,12 @@ class Scheduler:
         self.last_vars = found
         return context
 
-    def lend(self, master):
-        """A context to run in that is equal to this one, where the spare is not."""
-        if master is self.master:
-            self.spare = None  # it is a copy of another one, which was the master before
-        return PyContext_Copy(master)
+    def make_spare(self, master):
+        """Have a spare that is equal to this one, unless another is of more use, or lent just now."""
+        if self.lends or (self.spare is not None and master is not self.master):
+            return False
+        self.spare = PyContext_Copy(master)
+        return True
 
     def forget_contexts(self):
         """Before a sleep: what a context holds shall not live on for nobody. That in which the loop was started does anyway."""

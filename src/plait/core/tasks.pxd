@@ -45,4 +45,7 @@ cdef class Task(Future):
     @cython.final
     cdef void unlink(self) noexcept
 
+cdef extern from "contexts.h":
+    void plait_change_places(Task borrower, Scheduler lender) noexcept
+
 cdef list live_tasks(Scheduler loop)

@@ -25,6 +25,8 @@ from cython.cimports.plait.core.cpython import (
     PySendResult,
     plait_are_equal,
     plait_drop,
+    plait_enter,
+    plait_exit,
     plait_fetch_exception,
     plait_is_as_lent,
     plait_reuse,
@@ -40,6 +42,7 @@ from cython.cimports.plait.core.current import (
 from cython.cimports.plait.core.frames import plait_coroutine_code, plait_coroutine_place
 from cython.cimports.plait.core.futures import Future, OperationFuture, State
 from cython.cimports.plait.core.recorder import Interrupted, Recorder, recorder_of, set_wakeup
+from cython.cimports.plait.core.tasks import plait_change_places
 from cython.cimports.plait.engine.record import (
     PLAIT_AGAIN,
     PLAIT_AWAITS_FUTURE,
@@ -266,36 +269,37 @@ class Task(Future):
     # The slice.
 
     def run(self):
-        if not self.shares:
-            return self.run_in_own()
         loop = self._loop
-        master = self.context
+        master: cython.p_void = cython.cast(cython.p_void, self.context)
+        if self.shares <= 1 or (
+            (loop.lends or loop.spare is None or not plait_are_equal(cython.cast(cython.p_void, loop.spare), master))
+            and not loop.make_spare(self.context)
+        ):
+            return self.run_in_own()
         left: cython.uchar = self.shares - 1
-        lent = loop.spare
-        if lent is not None and plait_are_equal(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master)):
-            loop.spare = None
-        else:
-            lent = loop.lend(master)
-        self.context = lent
+        plait_change_places(self, loop)
         self.shares = False
-        PyContext_Enter(lent)
+        lent: cython.p_void = cython.cast(cython.p_void, self.context)
+        plait_enter(lent)
+        loop.lends = True
         try:
             self.slice(None)
         finally:
-            PyContext_Exit(lent)
+            plait_exit(lent)
+            loop.lends = False
             if (
-                left
-                and loop.spare is None
-                and self.context is lent
-                and plait_is_as_lent(cython.cast(cython.p_void, lent), cython.cast(cython.p_void, master))
+                cython.cast(cython.p_void, loop.spare) == master
+                and cython.cast(cython.p_void, self.context) == lent
+                and plait_is_as_lent(lent, master)
             ):
-                loop.spare = lent
-                self.context = master
+                plait_change_places(self, loop)
                 self.shares = left
+            else:
+                loop.spare = None
         return 0
 
     def run_in_own(self):
-        context = self.context
+        context = self.own_context()
         PyContext_Enter(context)
         try:
             self.slice(None)

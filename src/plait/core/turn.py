@@ -198,7 +198,7 @@ class Core:
 
     def turn(self):
         timeout_ns: cython.longlong = -1
-        self.turns += 1
+        self.turns = self.turns + 1
         if self.count or self._stopping or self.deferred:  # deferred: left over by a turn that an exit ended
             if self.engine.pending():
                 self.wait(0)
@@ -240,11 +240,14 @@ class Core:
         return 0
 
     def run_ready(self, count):
-        """Run what stands at the head of the ring, `count` of them; what they make ready waits for the next turn."""
+        """Run what stands at the head of the ring, `count` of them; what they make ready waits for the next turn.
+
+        Fewer, where one of them drives the loop by hand and runs others.
+        """
         runnable: Runnable = None
-        while count:
+        while count and self.count:
             try:
-                while count:
+                while count and self.count:
                     count -= 1
                     # What comes next but one is on its way into the processor's cache while this one runs.
                     plait_prefetch(self.ring[(self.head + 2) & self.mask])

@@ -29,7 +29,7 @@ class Slots:
         self.first_free = self.table[index].following
         self.table[index].owner = owner
         self.table[index].kind = kind
-        self.busy += 1
+        self.busy = self.busy + 1
         return index
 
     def release(self, index):
@@ -38,7 +38,7 @@ class Slots:
         self.table[index].generation += 1
         self.table[index].following = self.first_free
         self.first_free = index
-        self.busy -= 1
+        self.busy = self.busy - 1
         return 0
 
     def key(self, index):

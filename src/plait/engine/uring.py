@@ -291,7 +291,7 @@ class UringEngine(Engine):
         self.cancel_all()
         while self.slots.busy or self.wake_armed or self.nested_armed:
             if plait_ring_completions(ring) == 0 and self.position == self.count:
-                self.enters += 1
+                self.enters = self.enters + 1
                 with cython.nogil:
                     result = plait_ring_enter(ring, 1, -1)
                 self.entered(result)
@@ -500,7 +500,7 @@ class UringEngine(Engine):
         operation.slot = self.slots.take(cython.cast(cython.p_void, operation), OPERATION)
         operation.engine = self
         Py_INCREF(operation)  # given back by tell_operation() with the last completion, or by let_go()
-        self.operations_in_flight += 1
+        self.operations_in_flight = self.operations_in_flight + 1
         sqe.user_data = self.slots.key(operation.slot)
         return sqe
 
@@ -525,7 +525,7 @@ class UringEngine(Engine):
     def submit_receive(self, operation, fd):
         plait_prepare_receive(self.prepare(operation), fd)
         self.slots.table[operation.slot].kind = RECEIVE
-        self.operations_in_flight -= 1
+        self.operations_in_flight = self.operations_in_flight - 1
         return 0
 
     def received(self, flags):
@@ -591,13 +591,13 @@ class UringEngine(Engine):
         return told + self.tell()
 
     def enter(self):
-        self.enters += 1
+        self.enters = self.enters + 1
         return self.entered(plait_ring_enter(cython.address(self.ring), 0, 0))
 
     def sleep(self, timeout_ns):
         ring: cython.pointer(plait_ring) = cython.address(self.ring)
         result: cython.int
-        self.enters += 1
+        self.enters = self.enters + 1
         # Set while this thread still has the interpreter: whoever queues work from now on sees it and wakes us, and the eventfd
         # remembers a wake that comes before we sleep.
         self.sleeping = True
@@ -711,7 +711,7 @@ class UringEngine(Engine):
             operation.engine = None
             Py_DECREF(operation)  # taken by submit_send(); `operation` holds its own
             told += 1
-            self.told += 1
+            self.told = self.told + 1
             operation.complete(result, 0)
         self.sending.number += self.sending.end
         self.sending.first = self.sending.end = 0
@@ -727,8 +727,8 @@ class UringEngine(Engine):
         # Whoever is told may close the engine (or fork): the batch is then empty.
         while self.position < self.count:
             cqe = self.batch[self.position]
-            self.position += 1
-            self.told += 1
+            self.position = self.position + 1
+            self.told = self.told + 1
             more = cqe.flags & IORING_CQE_F_MORE != 0
             if cqe.user_data >= OWN_KEYS:
                 told += self.tell_own(cqe.user_data, cqe.res, more)
@@ -803,7 +803,7 @@ class UringEngine(Engine):
         slot: cython.pointer(Slot)
         source: Source
         self.look_nested()
-        self.enters += 1
+        self.enters = self.enters + 1
         count: cython.int = plait_epoll_wait(self.nested, self.nested_batch, NESTED_BATCH, 0, False)
         try:
             while i < count:

@@ -221,7 +221,7 @@ class Sender(Source):
             self.tail = pieces_of(data)
         else:
             self.tail.pieces.append(data)
-        self.queued += size
+        self.queued = self.queued + size
         return 0
 
     def queue_changeable(self, data):
@@ -380,7 +380,7 @@ class Sender(Source):
     def consume(self, sent):
         """Drop what the kernel has taken."""
         size: cython.Py_ssize_t
-        self.queued -= sent
+        self.queued = self.queued - sent
         sent += self.head_sent
         while True:
             size = PyBytes_GET_SIZE(self.head)
