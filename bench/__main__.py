@@ -91,7 +91,7 @@ def present(wanted: Sequence[Subject], results: Results) -> list[Subject]:
 def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
     names = list(dict.fromkeys([*options.loops.split(","), *options.against]))
     wanted = [loops.subject(name) for name in names if name]
-    if not options.no_floors and any(row.load and row.load.floors_fit for row in rows):
+    if not options.no_floors and any(row.floors for row in rows):
         wanted += FLOORS
     if not options.no_floors and any(row.kind == "file" for row in rows):
         wanted += FILE_PEERS
@@ -99,7 +99,7 @@ def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Results:
         wanted.append(RECORDED)
     results = Results(base="", subjects=[], machine=machine.describe(), quick=options.quick)
     subjects = present(wanted, results)
-    tls_floors = any(row.load and row.load.tls and row.load.floors_fit for row in rows)
+    tls_floors = any(row.load and row.load.tls and row.floors for row in rows)
     if tls_floors and any(s.is_floor for s in subjects) and openssl() != ssl.OPENSSL_VERSION:
         results.notes.append(
             f"The C programs of TLS have {openssl()}, Python has {ssl.OPENSSL_VERSION}: they are no limit of each other."

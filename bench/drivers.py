@@ -152,6 +152,8 @@ class Drivers:
     def _file(self, row: Row, subject: Subject) -> Sample:
         if self._folder is None:
             self._folder = folder.make()
+        if subject.is_floor:
+            return self._cold(row, Path(self._folder.name) / "big")
         command = workload("files", subject.factory, subject.library, self._folder.name)
         # A process of its own each time: how it happens to lay out its memory makes half as much again of some calls, for its whole life.
         # Both cores: those with threads are not to be kept from using them.
@@ -162,6 +164,15 @@ class Drivers:
         if "error" in found:
             raise RuntimeError(found["error"])
         return Sample(found["ns"] / (1 if row.unit == "ns" else 1000), waited=found["waited"])
+
+    def _cold(self, row: Row, big: Path) -> Sample:
+        assert row.cold is not None
+        count = max(64, int(row.cold.count * self.effort.scale))
+        numbers = (str(row.cold.size), str(row.cold.conc), str(count))
+        command: list[str | Path] = [program("read_uring"), big, *numbers]
+        with Process(command, self.core, self.client_core) as child:
+            found = json.loads(child.hear(ANSWER_SECONDS))
+        return Sample(found["ns"] / 1000, waited=found["waited"])
 
     def _memory(self, row: Row, subject: Subject) -> Sample:
         n = {"memory-connection": 8000, "memory-task": 50_000}[row.name]

@@ -174,7 +174,7 @@ def svg(results: Results) -> str:
         f'<rect class="card" width="{WIDTH}" height="{height:.0f}" rx="8"/>',
         f'<text class="title" x="20" y="32">Speed, {escape(results.base)} = 1</text>',
         f'<text class="faint" x="{WIDTH - 20}" y="32" text-anchor="end">{escape(hint)}</text>',
-        *legend(loops, with_floors and bool(results.part("tcp")), 58),
+        *legend(loops, with_floors and any(row.floors for row in results.rows()), 58),
     ]
     top = float(HEAD)
     for panel in panels:

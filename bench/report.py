@@ -119,12 +119,13 @@ def markdown(results: Results) -> str:
         (
             "files",
             "Files; uvloop and asyncio hand each call to a thread (asyncio.to_thread):",
-            loops + sorted(libraries),
+            loops + sorted(libraries | floors),
         ),
     )
     for part, title, subjects in parts:
         if rows := results.part(part):
-            lines += [title, "", *table(results, rows, [s for s in results.subjects if s in subjects]), ""]
+            columns = [s for s in results.subjects if s in subjects and any(results.of(row.name, s) for row in rows)]
+            lines += [title, "", *table(results, rows, columns), ""]
     lines += recording(results)
     bad, every = disturbed(results)
     if bad:

@@ -25,12 +25,11 @@ def rows_of_round(rows: Sequence[Row], number: int) -> list[Row]:
 
 
 def subjects_of(row: Row, subjects: Sequence[Subject], number: int) -> list[Subject]:
-    """Who is measured for a row, in this round's order. The floors know TCP and TLS only; libraries know files only."""
-    floors_fit = row.load is not None and row.load.floors_fit
+    """Who is measured for a row, in this round's order. The floors know some rows only; libraries know files only."""
     fit = [
         s
         for s in subjects
-        if (floors_fit if s.is_floor else row.kind == "file" if s.files_only else True)
+        if (s.name in row.floors if s.is_floor else row.kind == "file" if s.files_only else True)
         and (row.recorded is not None or not s.recorded_only)
     ]
     shift = number % len(fit) if fit else 0

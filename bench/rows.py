@@ -38,9 +38,18 @@ class Load:
         return "loadtls" if self.tls else "loadgen"
 
     @property
-    def floors_fit(self) -> bool:
+    def is_echo(self) -> bool:
         """Whether the C servers answer it too: they receive and send, whatever the style."""
         return self.style in ("protocol", "streams", "sock")
+
+
+@dataclass(frozen=True)
+class Cold:
+    """`count` reads of `size` bytes from the disk, `conc` at a time."""
+
+    size: int
+    conc: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,19 @@ class Row:
     kind: Kind
     unit: str = "ns"
     load: Load | None = None
+    cold: Cold | None = None
     aims: dict[str, float] = field(default_factory=dict)
     heavy: bool = False
     aims_to: dict[str, float] = field(default_factory=dict)
     recorded: float | None = None
     most: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def floors(self) -> tuple[str, ...]:
+        """The C programs that do it too."""
+        if self.cold:
+            return ("c-uring",)
+        return ("c-epoll", "c-uring") if self.load and self.load.is_echo else ()
 
 
 def _tcp(
@@ -107,10 +124,17 @@ def _task(
 
 
 def _file(
-    name: str, title: str, aim: float | None = None, *, unit: str = "us", heavy: bool = False, **aims_to: float
+    name: str,
+    title: str,
+    aim: float | None = None,
+    *,
+    unit: str = "us",
+    heavy: bool = False,
+    cold: Cold | None = None,
+    **aims_to: float,
 ) -> Row:
     aims = {} if aim is None else {"plait-uring": aim}
-    return Row(f"file-{name}", title, "file", unit, aims=aims, heavy=heavy, aims_to=aims_to)
+    return Row(f"file-{name}", title, "file", unit, cold=cold, aims=aims, heavy=heavy, aims_to=aims_to)
 
 
 def _late(readers: int, most: float) -> Row:
@@ -161,7 +185,7 @@ ROWS: tuple[Row, ...] = (
     _file("4k-x1", "random reads, 4 KiB x 1, cached"),
     _file("4k-x32", "random reads, 4 KiB x 32, cached", 10.0, caio=2.0),
     _file("64k-x32", "random reads, 64 KiB x 32, cached", 4.0),
-    _file("cold-x256", "random reads, 4 KiB x 256, from the disk", 6.0, heavy=True),
+    _file("cold-x256", "random reads, 4 KiB x 256, from the disk", 6.0, heavy=True, cold=Cold(4096, 256, 5000)),
     _file("small", "whole small files, one by one x 32", 4.0, aiofiles=14.0),
     _file("many", "1,000 whole small files at once", 4.0, aiofiles=14.0),
     _file("lines", "lines of a text, per line", 30.0, unit="ns", heavy=True, aiofiles=30.0, sync=1 / 1.5),

@@ -322,7 +322,7 @@ async def measure_row(row: str, library: ToThread, scale: float) -> float:
     if row == "file-cold-x256":
         await read(1000)
         os.posix_fadvise(library.fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        n = max(64, int(5_000 * scale))
+        n = max(64, int(5_000 * scale))  # bench.rows has the number for the C program
         return await timed(read(n), n)
     if row in ("file-late-x32", "file-late-x256"):
         again = for_seconds(LATE_SECONDS * scale, offsets)

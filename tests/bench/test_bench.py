@@ -254,6 +254,16 @@ class TestPrograms:
         assert found["messages"] > 0
         assert found["cpu_us"] > 0
 
+    def test_the_floor_of_reads_from_the_disk_reads_as_many_as_asked(self, tmp_path: Path) -> None:
+        big = tmp_path / "big"
+        big.write_bytes(bytes(40 * 4096))
+        with Process([program("read_uring"), big, "4096", "16", "100"], *machine.cores()) as reader:
+            found = json.loads(reader.hear())
+        assert found["ns"] > 0
+        said = pytest.raises(ProcessError, match="the numbers: Invalid argument")
+        with Process([program("read_uring"), big, "1000000", "16", "100"], *machine.cores()) as reader, said:
+            reader.hear()
+
     def test_the_floor_of_tls_is_what_the_loops_in_python_have(self, tls_floor: tuple[Process, str]) -> None:
         """The same cipher of the same TLS: otherwise it would be another row's limit. Another OpenSSL is said in a note."""
         trusting = ssl.create_default_context()

@@ -1,19 +1,19 @@
 """Full disks, limits, files that shrink, tasks that are cancelled anywhere: what was reported is true, and nothing is left open."""
 
 import asyncio
-import contextlib
 import errno
 import io
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from files import alone
+from files.ticking import ticker
 
 import plait
 from plait.loop import Loop
@@ -21,27 +21,8 @@ from plait.loop import Loop
 T = TypeVar("T")
 # How many turns of the loop pass before a task is cancelled: each of the first, and in the end as many as it needs.
 TURNS = [*range(14), 20, 30, 50, 100, 1_000_000]
+TESTS = Path(__file__).parent.parent
 CHUNKS = [bytes([65 + i % 26]) * 700 for i in range(40)]
-
-
-@contextlib.asynccontextmanager
-async def ticker() -> AsyncIterator[None]:
-    """A tick every millisecond beside what happens: timers go on. That nothing blocks them is shown in test_faulty.py."""
-
-    async def tick() -> None:
-        while True:
-            ticked.clear()
-            await asyncio.sleep(0.001)
-            ticked.set()
-
-    ticked = asyncio.Event()
-    ticking = asyncio.ensure_future(tick())
-    try:
-        yield
-        ticked.clear()
-        await ticked.wait()
-    finally:
-        assert ticking.cancel()
 
 
 @pytest.fixture
@@ -232,10 +213,10 @@ def test_a_device_that_is_full(run) -> None:
 
 
 def program(engine: str, code: str, *before: str) -> str:
-    """Run a coroutine in a process of its own; what it prints."""
-    source = "import asyncio, errno, os, pathlib, plait, resource, signal, sys\nasync def main():\n" + textwrap.indent(
-        textwrap.dedent(code), "    "
-    )
+    """Run a coroutine in a process of its own, beside a ticker; what it prints."""
+    source = f"import asyncio, errno, os, pathlib, plait, resource, signal, sys\nsys.path.append({str(TESTS)!r})\n"
+    source += "from files.ticking import ticker\nasync def main():\n async with ticker():\n"
+    source += textwrap.indent(textwrap.dedent(code), "    ")
     source += f"\nplait.run(main(), engine={engine!r})\n"
     ended = subprocess.run(
         [*before, sys.executable, "-W", "error", "-c", source], capture_output=True, text=True, timeout=50, check=False
