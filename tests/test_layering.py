@@ -14,6 +14,7 @@ MODULES = [path for path in SOURCES if path.suffix == ".py"]
 # Ground floor first: each imports from itself and from what stands before it.
 LAYERS = [
     "standard",
+    "late",
     "engine",
     "core",
     "net",

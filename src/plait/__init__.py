@@ -1,11 +1,12 @@
 """I/O-driven concurrency for Python: a drop-in asyncio event loop on io_uring and epoll, fast and visible."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from plait.bridge import BackgroundFuture, Portal, background
 from plait.engine.choice import EngineReport
 from plait.engine.errors import EngineUnavailable
+from plait.late import late
 from plait.loop import Loop
 from plait.running import EngineName, install, new_event_loop, run
 from plait.see import attach as attach  # loops that run can be looked at
@@ -47,25 +48,13 @@ if sys.version_info < (3, 16):  # asyncio has no policies from there on
 
     __all__ += ["EventLoopPolicy"]
 
-# Imported when they are first asked for: most programs do without.
-_LATE = {
-    "files": "plait.files",
-    **dict.fromkeys(("Path", "copy_file", "open", "read_many", "watch"), "plait.files"),
-    "flight_recorder": "plait.see.flight",
-    **dict.fromkeys(("mark", "record"), "plait.see.recorders"),
-    **dict.fromkeys(("Block", "Suspicion", "Watchdog", "watchdog"), "plait.see.watchdog"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module 'plait' has no attribute {name!r}")
-    from importlib import import_module
-
-    module = import_module(_LATE[name])
-    value = globals()[name] = module if _LATE[name] == f"plait.{name}" else getattr(module, name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+__getattr__, __dir__ = late(
+    globals(),
+    {
+        "files": "plait.files",
+        **dict.fromkeys(("Path", "copy_file", "open", "read_many", "watch"), "plait.files"),
+        "flight_recorder": "plait.see.flight",
+        **dict.fromkeys(("mark", "record"), "plait.see.recorders"),
+        **dict.fromkeys(("Block", "Suspicion", "Watchdog", "watchdog"), "plait.see.watchdog"),
+    },
+)
