@@ -73,6 +73,41 @@ print(last.ended, last.seconds > first.seconds, last.line == first.line)
     assert "the rude one rude False wait_until rude\nTrue\nTrue True True\n" == output
 
 
+def test_a_slice_that_had_no_processor_is_not_to_blame(tmp_path: Path) -> None:
+    """Another process has it meanwhile, which the loop's thread, of the lowest priority for so long, cannot get it from."""
+    path = tmp_path / "out.plait"
+    output = run(f"""
+import os, subprocess, sys
+burn = "import sys; print(flush=True)\\nwhile True: pass"
+def pushed_aside():
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    until = time.monotonic() + 0.4
+    while time.monotonic() < until:
+        pass
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+async def main():
+    with plait.record({str(path)!r}):
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            pushed_aside()
+        await asyncio.sleep(0.05)
+before = os.sched_getaffinity(0)
+os.sched_setaffinity(0, {{min(before)}})
+with subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) as other, plait.watchdog(50, report):
+    other.stdout.readline()
+    plait.run(main())
+    other.kill()
+print(blocks())
+""")
+    assert "[]\n" == output
+    recording = read(path)
+    summary = summarize(recording)
+    assert () == summary.blocked
+    told = [finding for finding in find(recording, summary) if finding.text.startswith("the thread had no processor")]
+    long = [finding for finding in told if finding.duration_ns > 300_000_000]
+    assert ["info"] * 3 == [finding.level for finding in long]
+
+
 def test_the_report_comes_within_20_ms_of_the_threshold() -> None:
     """Of several blocks at least one: other processes may hold a report up, but not all of them."""
     output = run("""

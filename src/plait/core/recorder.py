@@ -728,7 +728,7 @@ class Recorder:
         event: cython.pointer(plait_event) = record.next
         memset(event, 0, EVENT_SIZE)
         event.start_ns = at_ns or plait_record_now(record)
-        event.actor = record.actor if record.running and not place else 0
+        event.actor = record.actor if record.running and not place and not at_ns else 0
         event.duration = min(duration_ns // 1000, 0xFFFFFFFF)  # microseconds
         event.at = level == "warning"
         event.type = PLAIT_MARK

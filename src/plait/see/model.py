@@ -27,6 +27,8 @@ __all__ = [
 
 # In the text of a watchdog's mark, between the task and the advice.
 BLOCKS = "blocks the thread: "
+# The text of its mark of a slice that was long only because the thread, ready to run, stood without a processor so long.
+STARVED = "the thread had no processor: others had it"
 
 
 class ActorKind(IntEnum):

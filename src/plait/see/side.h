@@ -16,6 +16,7 @@
 #include <Python.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -35,6 +36,7 @@ enum {
     PLAIT_ASKED_REPORT = 4, /* the monitor saw a blocked loop */
     PLAIT_ASKED_SCAN = 8,   /* it is time to look for what is wrong with the tasks */
     PLAIT_LOOPS_MAX = 64,
+    PLAIT_STARVED_MIN_NS = 1000000,
     PLAIT_LOCK_NS = 8000000, /* Python code gives the interpreter lock up after 5 ms */
     PLAIT_SERVING_LOCK_NS = 40000000,
     PLAIT_STACK_BYTES = 1 << 20, /* of address space; what is not touched costs nothing */
@@ -68,6 +70,8 @@ struct plait_watched {
     unsigned int seen_head;
     unsigned long long seen_turns, seen_told;
     long long since_ns;          /* when it was first seen where it still is */
+    long long starved_ns;        /* for how long of that its thread was ready to run and had no processor */
+    long long looked_ns, used_ns; /* the last look, and the processor time of the thread then */
     int reported;                /* this block was told of */
 };
 
@@ -83,6 +87,7 @@ static struct {
     void *blocked_loop;
     long long blocked_since_ns;
     long long blocked_until_ns;  /* 0: it still is */
+    long long blocked_starved_ns; /* not 0: it had no processor for so long, and is no block without that */
     long long asked_ns;          /* when the side thread was asked; 0: it has taken it, or nothing was asked */
     long long looked_ns, scanned_ns;
     long long scan_every_ns;     /* 0: never */
@@ -304,35 +309,70 @@ static int plait_lock_is_kept(long long now) {
     return atomic_load(&plait_side.serving) && now - plait_monitor.asked_ns > PLAIT_SERVING_LOCK_NS;
 }
 
+/* The kernel's number of a thread, from that of its clock, which has it negated above three bits (the kernel's ABI). */
+static int plait_kernel_id(clockid_t clock) { return ~(clock >> 3); }
+
+/* Whether a thread of this process runs or would if it had a processor. */
+static int plait_is_ready(int id) {
+    char path[48], line[128];
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", id);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    ssize_t size = read(fd, line, sizeof line - 1);
+    close(fd);
+    if (size <= 0) return 0;
+    line[size] = 0;
+    char *name_end = strrchr(line, ')');
+    return name_end != NULL && name_end[1] == ' ' && name_end[2] == 'R';
+}
+
+/* Add up for how long the thread of a loop that stands where it stood was ready and did not run. */
+static void plait_see_starving(struct plait_watched *watched, unsigned long thread, long long now) {
+    clockid_t clock;
+    struct timespec used;
+    if (pthread_getcpuclockid((pthread_t)thread, &clock) != 0 || clock_gettime(clock, &used) < 0) return;
+    long long used_ns = (long long)used.tv_sec * 1000000000LL + used.tv_nsec;
+    long long idle_ns = now - watched->looked_ns - (used_ns - watched->used_ns);
+    if (now > watched->since_ns && idle_ns > PLAIT_STARVED_MIN_NS && plait_is_ready(plait_kernel_id(clock)))
+        watched->starved_ns += idle_ns;
+    watched->looked_ns = now;
+    watched->used_ns = used_ns;
+}
+
+static void plait_ask_for_report(struct plait_watched *watched, long long now, long long until_ns, long long starved_ns) {
+    plait_monitor.blocked_loop = watched->loop;
+    plait_monitor.blocked_since_ns = watched->since_ns;
+    plait_monitor.blocked_until_ns = until_ns;
+    plait_monitor.blocked_starved_ns = starved_ns;
+    plait_monitor.asked_ns = now;
+    plait_side_ring(PLAIT_ASKED_REPORT);
+}
+
 /* Called with the mutex held. `late`: the monitor itself did not run for long (the process was stopped), so nobody is to blame. */
 static void plait_look_at(struct plait_watched *watched, long long now, int late) {
     unsigned long thread = *watched->thread;
     if (thread == 0 || *watched->sleeping || *watched->head != watched->seen_head || *watched->turns != watched->seen_turns ||
         *watched->told != watched->seen_told || late) {
-        if (watched->reported && plait_monitor.asked_ns == 0) { /* that the block is over is told too */
-            plait_monitor.blocked_loop = watched->loop;
-            plait_monitor.blocked_since_ns = watched->since_ns;
-            plait_monitor.blocked_until_ns = now;
-            plait_monitor.asked_ns = now;
-            plait_side_ring(PLAIT_ASKED_REPORT);
-        }
+        int starved = watched->starved_ns != 0 && now - watched->since_ns >= plait_monitor.threshold_ns && !late;
+        if ((watched->reported || starved) && plait_monitor.asked_ns == 0) /* that the block is over is told too */
+            plait_ask_for_report(watched, now, now, watched->reported ? 0 : watched->starved_ns);
         watched->seen_head = *watched->head;
         watched->seen_turns = *watched->turns;
         watched->seen_told = *watched->told;
         watched->since_ns = now;
+        watched->starved_ns = 0;
         watched->reported = 0;
+        if (thread != 0 && !*watched->sleeping) plait_see_starving(watched, thread, now);
         return;
     }
-    if (now - watched->since_ns < plait_monitor.threshold_ns) return;
+    plait_see_starving(watched, thread, now);
+    /* A slice whose thread had no processor, because others had it, is not to blame for that. */
+    if (now - watched->since_ns - watched->starved_ns < plait_monitor.threshold_ns) return;
     if (!watched->reported) {
         watched->reported = 1;
         if (plait_monitor.asked_ns != 0) return; /* the side thread has not even got to the one before */
-        plait_monitor.blocked_loop = watched->loop;
-        plait_monitor.blocked_since_ns = watched->since_ns;
-        plait_monitor.blocked_until_ns = 0;
-        plait_monitor.asked_ns = now;
         plait_monitor.stack_told = 0;
-        plait_side_ring(PLAIT_ASKED_REPORT);
+        plait_ask_for_report(watched, now, 0, 0);
     } else if (plait_monitor.asked_ns != 0 && plait_monitor.blocked_until_ns == 0 && plait_monitor.blocked_loop == watched->loop &&
                plait_monitor.stack_signal != 0 && !plait_monitor.stack_told && plait_lock_is_kept(now)) {
         plait_monitor.stack_told = 1;
@@ -426,6 +466,7 @@ static void plait_monitor_unwatch(void *loop) {
 struct plait_block {
     void *loop;
     long long since_ns, until_ns; /* until 0: it still is */
+    long long starved_ns;         /* not 0: it was none, but had no processor for so long */
     int lock_kept;                /* C code kept the interpreter lock, and the stack was written by the signal */
     int still;                    /* the loop stands where it stood: its stack is that of the block */
 };
@@ -436,6 +477,7 @@ static struct plait_block plait_monitor_take(void) {
     struct plait_block block = {.loop = plait_monitor.asked_ns != 0 ? plait_monitor.blocked_loop : NULL,
                                 .since_ns = plait_monitor.blocked_since_ns,
                                 .until_ns = plait_monitor.blocked_until_ns,
+                                .starved_ns = plait_monitor.blocked_starved_ns,
                                 .lock_kept = plait_monitor.stack_told};
     struct plait_watched *watched = block.loop != NULL ? plait_place_of(block.loop) : NULL;
     block.still = watched != NULL && *watched->thread != 0 && !*watched->sleeping && *watched->head == watched->seen_head &&

@@ -18,7 +18,7 @@ cdef extern from "side.h":
     void plait_monitor_unwatch(void* loop) noexcept
     struct plait_block:
         void* loop
-        long long since_ns, until_ns
+        long long since_ns, until_ns, starved_ns
         int lock_kept, still
     plait_block plait_monitor_take() noexcept
     int plait_soon(object function) except -1

@@ -132,8 +132,9 @@ def unwatch(address: cython.size_t):
 
 
 def take():
-    """The block that the monitor saw: (id of the loop, since when in ns, until when or 0, lock kept, still there). Or None.
+    """The block that the monitor saw: (id of the loop, since when in ns, until when or 0, starved ns, lock kept, still there). Or None.
 
+    `starved`: not 0 for a slice that is no block but for so long as its thread, ready to run, had no processor.
     `lock kept`: by C code, so that its stack was written by the signal. `still there`: the loop's stack now is that of the block.
     """
     block: plait_block = plait_monitor_take()
@@ -143,6 +144,7 @@ def take():
         cython.cast(cython.size_t, block.loop),
         block.since_ns,
         block.until_ns,
+        block.starved_ns,
         bool(block.lock_kept),
         bool(block.still),
     )

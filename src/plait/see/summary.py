@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from plait.see.model import Actor, ActorKind, Recording, WaitKind
+from plait.see.model import STARVED, Actor, ActorKind, Recording, WaitKind
 
 __all__ = ["BLOCKED_NS", "Histogram", "KindWaits", "Summary", "Top", "beginning", "group_name", "summarize", "waited"]
 
@@ -134,7 +134,10 @@ def summarize(recording: Recording, blocked_ns: int = BLOCKED_NS) -> Summary:
     wall = max(0, recording.end_ns - recording.start_ns)
     busy = sum(slices.duration_ns)
     unknown = min(wall, unknown_time(recording))
-    blocked = [index for index, duration in enumerate(slices.duration_ns) if duration >= blocked_ns]
+    starved = starved_slices(recording)
+    blocked = [
+        index for index, duration in enumerate(slices.duration_ns) if duration - starved.get(index, 0) >= blocked_ns
+    ]
     return Summary(
         wall_ns=wall,
         busy_ns=busy,
@@ -149,6 +152,13 @@ def summarize(recording: Recording, blocked_ns: int = BLOCKED_NS) -> Summary:
         blocked_ns=blocked_ns,
         waited=waits,
     )
+
+
+def starved_slices(recording: Recording) -> dict[int, int]:
+    """For how long slices had no processor, as far as a watchdog saw it, by the slice's index."""
+    starts = recording.slices.start_ns
+    marks = [mark for mark in recording.marks if mark.text == STARVED]
+    return {max(0, bisect_right(starts, mark.time_ns) - 1): mark.duration_ns for mark in marks}
 
 
 def unknown_time(recording: Recording) -> int:

@@ -26,7 +26,7 @@ from plait import loop as loops
 from plait import standard
 from plait.core import tasks
 from plait.see import attach, hints, side, snapshot
-from plait.see.model import BLOCKS
+from plait.see.model import BLOCKS, STARVED
 
 __all__ = ["Block", "Suspicion", "Watchdog", "from_environment", "report_taken", "scan", "watchdog"]
 
@@ -262,9 +262,13 @@ def report_taken() -> None:
     taken = side.take()
     if dog is None or taken is None:
         return
-    address, since_ns, until_ns, lock_kept, still = taken
+    address, since_ns, until_ns, starved_ns, lock_kept, still = taken
     loop = watched[address][0]() if address in watched else None
     if loop is None:
+        return
+    if starved_ns:
+        if (recorder := loop.recorder) is not None:
+            recorder.mark(STARVED, duration_ns=starved_ns, at_ns=since_ns)
         return
     if until_ns:
         tell_end(dog, until_ns)
