@@ -14,7 +14,7 @@ BY_TIMER, BY_THREAD, BY_SIGNAL, BY_TASK, BY_END = 3, 4, 5, 6, 7
 # What is awaited, as engine/record.h has it.
 A_TASK, A_GROUP, AN_OPERATION = 2, 3, 4
 
-# The first part of a module's name, and what its waits are called.
+# The first part of a module's name, or all of it, and what its waits are called.
 DATABASES = {
     "aiomysql": "mysql",
     "aiopg": "postgresql",
@@ -63,6 +63,7 @@ MODULES = {
     **{name: (WaitKind.WEB, label) for name, label in WEBS.items()},
     **{name: (WaitKind.FILE, label) for name, label in FILES.items()},
     **{name: (WaitKind.DNS, label) for name, label in NAMES.items()},
+    "plait.demo.client": (WaitKind.WEB, "http"),  # whose service has whatever port is free
 }
 PORTS = {
     53: (WaitKind.DNS, "dns"),
@@ -146,7 +147,7 @@ class Waits:
         waiter = WAITERS.get(f"{module}.{function}") or WAITERS.get(module)
         if waiter is not None:
             return self._target(waiter[0], waiter[1] or function.lstrip("_"))
-        named = MODULES.get(module.partition(".")[0])
+        named = by_module(module)
         if named is not None:
             kind, label = named
             if what is None or what.kind not in (kind, WaitKind.NETWORK):
@@ -180,9 +181,13 @@ class Waits:
         peer, local = [*rest.split("\t"), ""][:2]
         module = self.codes.get(source.code, {}).get("m", "")
         address = f"client {peer}".strip() if side == "server" else peer or local
-        named = MODULES.get(module.partition(".")[0]) or by_address(local if side == "server" else peer)
+        named = by_module(module) or by_address(local if side == "server" else peer)
         kind, label = named or (WaitKind.NETWORK, "udp" if side == "udp" else "stream")
         return What(kind, label, address, source.fd)
+
+
+def by_module(name: str) -> tuple[WaitKind, str] | None:
+    return MODULES.get(name.partition(".")[0]) or MODULES.get(name)
 
 
 def by_address(address: str) -> tuple[WaitKind, str] | None:
