@@ -68,7 +68,8 @@ class Handle:
             (loop.lends or loop.spare is None or not plait_are_equal(cython.cast(cython.p_void, loop.spare), master))
             and not loop.make_spare(self.context)
         ):
-            self.own_context()
+            if self.shares:
+                self.own_context()
             return 0 if plait_call(cython.cast(cython.p_void, self.context), callback, args) else self.call_failed()
         plait_change_places(self, loop)
         self.shares = False

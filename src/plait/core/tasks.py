@@ -277,10 +277,10 @@ class Task(Future):
         ):
             return self.run_in_own()
         left: cython.uchar = self.shares - 1
+        lent: cython.p_void = cython.cast(cython.p_void, loop.spare)
+        plait_enter(lent)
         plait_change_places(self, loop)
         self.shares = False
-        lent: cython.p_void = cython.cast(cython.p_void, self.context)
-        plait_enter(lent)
         loop.lends = True
         try:
             self.slice(None)
