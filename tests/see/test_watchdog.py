@@ -108,6 +108,18 @@ print(blocks())
     assert ["info"] * 3 == [finding.level for finding in long]
 
 
+def test_a_slice_that_begins_to_be_watched_and_then_computes_is_reported() -> None:
+    output = run("""
+async def main():
+    with plait.watchdog(50, report):
+        while not told:
+            pass
+plait.run(main())
+print(len(blocks()), blocks()[0].function)
+""")
+    assert "1 main\n" == output
+
+
 def test_the_report_comes_within_20_ms_of_the_threshold() -> None:
     """Of several blocks at least one: other processes may hold a report up, but not all of them."""
     output = run("""

@@ -71,7 +71,7 @@ struct plait_watched {
     unsigned long long seen_turns, seen_told;
     long long since_ns;          /* when it was first seen where it still is */
     long long starved_ns;        /* for how long of that its thread was ready to run and had no processor */
-    long long looked_ns, used_ns; /* the last look, and the processor time of the thread then */
+    long long looked_ns, used_ns; /* the last look (0: there is none yet), and the processor time of the thread then */
     int reported;                /* this block was told of */
 };
 
@@ -333,7 +333,7 @@ static void plait_see_starving(struct plait_watched *watched, unsigned long thre
     if (pthread_getcpuclockid((pthread_t)thread, &clock) != 0 || clock_gettime(clock, &used) < 0) return;
     long long used_ns = (long long)used.tv_sec * 1000000000LL + used.tv_nsec;
     long long idle_ns = now - watched->looked_ns - (used_ns - watched->used_ns);
-    if (now > watched->since_ns && idle_ns > PLAIT_STARVED_MIN_NS && plait_is_ready(plait_kernel_id(clock)))
+    if (watched->looked_ns != 0 && now > watched->since_ns && idle_ns > PLAIT_STARVED_MIN_NS && plait_is_ready(plait_kernel_id(clock)))
         watched->starved_ns += idle_ns;
     watched->looked_ns = now;
     watched->used_ns = used_ns;
@@ -362,6 +362,7 @@ static void plait_look_at(struct plait_watched *watched, long long now, int late
         watched->since_ns = now;
         watched->starved_ns = 0;
         watched->reported = 0;
+        watched->looked_ns = 0; /* as long as it sleeps */
         if (thread != 0 && !*watched->sleeping) plait_see_starving(watched, thread, now);
         return;
     }
