@@ -115,9 +115,9 @@ async def main():
         while not told:
             pass
 plait.run(main())
-print(len(blocks()), blocks()[0].function)
+print(blocks()[0].function, blocks()[0].ended)
 """)
-    assert "1 main\n" == output
+    assert "main False\n" == output
 
 
 def test_the_report_comes_within_20_ms_of_the_threshold() -> None:
