@@ -112,10 +112,10 @@ class Plait(ToThread):
         super().__init__(folder)
         self.plait = importlib.import_module("plait")
         loop: Any = asyncio.get_running_loop()  # plait's
-        self.pread = loop.pread
+        self.pread: Callable[[int, int, int], Awaitable[Any]] = loop.pread
 
     def read(self, worker: int, size: int, offset: int) -> Awaitable[Any]:
-        return self.pread(self.fd, size, offset)  # type: ignore[no-any-return]
+        return self.pread(self.fd, size, offset)
 
     async def whole(self, path: str) -> Any:
         return await self.plait.Path(path).read_bytes()
@@ -209,6 +209,7 @@ class Caio(ToThread):
 
     async def prepare(self, conc: int) -> None:
         self.context = importlib.import_module("caio").AsyncioContext(max_requests=512)
+        self.context_read: Callable[[int, int, int], Awaitable[Any]] = self.context.read
         self.aiofile = importlib.import_module("aiofile")
 
     async def end(self) -> None:
@@ -216,7 +217,7 @@ class Caio(ToThread):
         await super().end()
 
     def read(self, worker: int, size: int, offset: int) -> Awaitable[Any]:
-        return self.context.read(size, self.fd, offset)  # type: ignore[no-any-return]
+        return self.context_read(size, self.fd, offset)
 
     async def whole(self, path: str) -> Any:
         async with self.aiofile.async_open(path, "rb") as file:
