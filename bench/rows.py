@@ -52,6 +52,9 @@ class Cold:
     count: int
 
 
+COLD = Cold(4096, 256, 5000)
+
+
 @dataclass(frozen=True)
 class Row:
     """`aims` are the least ratios to uvloop, by loop; `aims_to` those of plait-uring to others. `recorded` is what plait-uring
@@ -185,7 +188,7 @@ ROWS: tuple[Row, ...] = (
     _file("4k-x1", "random reads, 4 KiB x 1, cached"),
     _file("4k-x32", "random reads, 4 KiB x 32, cached", 10.0, caio=2.0),
     _file("64k-x32", "random reads, 64 KiB x 32, cached", 4.0),
-    _file("cold-x256", "random reads, 4 KiB x 256, from the disk", 6.0, heavy=True, cold=Cold(4096, 256, 5000)),
+    _file("cold-x256", "random reads, 4 KiB x 256, from the disk", 6.0, heavy=True, cold=COLD),
     _file("small", "whole small files, one by one x 32", 4.0, aiofiles=14.0),
     _file("many", "1,000 whole small files at once", 4.0, aiofiles=14.0),
     _file("lines", "lines of a text, per line", 30.0, unit="ns", heavy=True, aiofiles=30.0, sync=1 / 1.5),

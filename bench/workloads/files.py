@@ -19,6 +19,7 @@ from time import perf_counter_ns as now
 from typing import Any
 
 from bench.loops import run
+from bench.rows import COLD
 
 TICK_NS = 1_000_000
 SMALL_FILES = 1000
@@ -323,7 +324,7 @@ async def measure_row(row: str, library: ToThread, scale: float) -> float:
     if row == "file-cold-x256":
         await read(1000)
         os.posix_fadvise(library.fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        n = max(64, int(5_000 * scale))  # bench.rows has the number for the C program
+        n = max(64, int(COLD.count * scale))
         return await timed(read(n), n)
     if row in ("file-late-x32", "file-late-x256"):
         again = for_seconds(LATE_SECONDS * scale, offsets)
@@ -368,7 +369,7 @@ ROWS = {
     "file-4k-x1": 1,
     "file-4k-x32": 32,
     "file-64k-x32": 32,
-    "file-cold-x256": 256,
+    "file-cold-x256": COLD.conc,
     "file-late-x32": 32,
     "file-late-x256": 256,
     "file-small": 0,
