@@ -78,6 +78,13 @@ def test_a_slice_that_had_no_processor_is_not_to_blame(tmp_path: Path) -> None:
     path = tmp_path / "out.plait"
     output = run(f"""
 import os, subprocess, sys
+from plait.see import serving, watchdog
+reports, take = 0, watchdog.report_taken
+def count_reports():
+    global reports
+    take()
+    reports += 1
+watchdog.report_taken = count_reports
 burn = "import sys; print(flush=True)\\nwhile True: pass"
 def pushed_aside():
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -89,20 +96,23 @@ async def main():
     with plait.record({str(path)!r}):
         for _ in range(3):
             await asyncio.sleep(0.01)
+            before = reports
             pushed_aside()
-        await asyncio.sleep(0.05)
+            while reports == before:
+                await asyncio.sleep(0.001)
 before = os.sched_getaffinity(0)
 os.sched_setaffinity(0, {{min(before)}})
 with subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) as other, plait.watchdog(50, report):
     other.stdout.readline()
     plait.run(main())
     other.kill()
-print(blocks())
+print([block for block in blocks() if block.function == "pushed_aside"])
 """)
     assert "[]\n" == output
     recording = read(path)
     summary = summarize(recording)
-    assert () == summary.blocked
+    # What else was slow in a slow build is a block, rightly.
+    assert all(recording.slices.duration_ns[index] < 300_000_000 for index in summary.blocked)
     told = [finding for finding in find(recording, summary) if finding.text.startswith("the thread had no processor")]
     long = [finding for finding in told if finding.duration_ns > 300_000_000]
     assert ["info"] * 3 == [finding.level for finding in long]
