@@ -93,7 +93,7 @@ def pushed_aside():
         pass
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 async def main():
-    with plait.record({str(path)!r}):
+    with plait.record({str(path)!r}), plait.watchdog(50, report):
         for _ in range(3):
             await asyncio.sleep(0.01)
             before = reports
@@ -102,7 +102,7 @@ async def main():
                 await asyncio.sleep(0.001)
 before = os.sched_getaffinity(0)
 os.sched_setaffinity(0, {{min(before)}})
-with subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) as other, plait.watchdog(50, report):
+with subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) as other:
     other.stdout.readline()
     plait.run(main())
     other.kill()
