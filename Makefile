@@ -113,8 +113,13 @@ debug: $(BIN)/installed-test  ## tests on an unoptimized build with symbols, und
 sanitize: $(BIN)/installed-test  ## tests under the address sanitizer: ARGS='tests/core tests/engine tests/net'
 	@PYTHON=$(BIN)/python tests/debian-packages
 	@export CFLAGS='-fsanitize=address -fno-omit-frame-pointer'; $(DEBUG_BUILD)
-	@LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-	    PYTHONPATH=$(CURDIR)/build/sanitize $(BIN)/python -m pytest $(ARGS)
+	@# libstdc++ is loaded early for the sake of other people's extensions: a C++ exception needs both in place.
+	@# Reports go to files, for pytest and tests keep what is printed; one fails the run, whoever it was.
+	@rm -f build/report.*
+	@LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so.6)" PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=detect_leaks=0:log_path=$(CURDIR)/build/report \
+	    PYTHONPATH=$(CURDIR)/build/sanitize $(BIN)/python -m pytest $(ARGS) || failed=1; \
+	    for report in build/report.*; do [ ! -e $$report ] || { cat $$report; failed=1; }; done; exit $${failed:-0}
 
 .PHONY: clean
 clean:  ## removes all that was built, and the environments

@@ -49,6 +49,7 @@ def browser(width: int = 1440, height: int = 900) -> Iterator[webdriver.Chrome]:
             options.add_argument(option)
         # Whatever proxy the surroundings name, loopback needs none.
         environment = {**os.environ, "no_proxy": "*", "NO_PROXY": "*"}
+        environment.pop("LD_PRELOAD", None)  # the address sanitizer, which is for our programs
         driver = webdriver.Chrome(options=options, service=Service(find("chromedriver"), env=environment))
         try:
             driver.set_script_timeout(SECONDS)

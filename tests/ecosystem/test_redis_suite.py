@@ -101,6 +101,8 @@ def run_suite(suite: Path, folder: Path, engine: str, targets: list[str], but: I
     excluded = [word for name in but for word in ("--deselect", f"tests/test_asyncio/{name}")]
     # A server of their own, that may be told to pretend errors: the tests empty it.
     with servers.redis(enable_debug_command="local") as server:
+        # A build under test (`make debug`) is found by the path that it was given here.
+        path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "pytest", "-q", "-p", "on_plait", "-p", "no:anyio", "-p", "no:cacheprovider"),
@@ -110,7 +112,7 @@ def run_suite(suite: Path, folder: Path, engine: str, targets: list[str], but: I
                 *(f"tests/test_asyncio/{target}" for target in targets),
             ],
             cwd=suite,
-            env={**os.environ, "PYTHONPATH": str(folder), "PLAIT_ENGINE": engine},
+            env={**os.environ, "PYTHONPATH": path, "PLAIT_ENGINE": engine},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
