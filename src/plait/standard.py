@@ -8,6 +8,7 @@ import fcntl
 import functools
 import inspect
 import os
+import reprlib
 import stat
 import subprocess
 import sys
@@ -70,6 +71,7 @@ if sys.version_info >= (3, 12):
     task_repr = base_tasks._task_repr
 else:
 
+    @reprlib.recursive_repr()  # of tasks that await each other
     def task_repr(task):  # type: ignore[no-untyped-def]
         return f"<{task.__class__.__name__} {' '.join(base_tasks._task_repr_info(task))}>"
 

@@ -215,6 +215,29 @@ def test_cancelling_an_awaited_task_reaches_the_innermost(run, loop):
     run(main())
 
 
+def test_cancelling_tasks_that_await_each_other_is_a_recursion_error(run, loop):
+    """As with asyncio's tasks; a call of C into itself would end the process."""
+
+    async def main():
+        tasks = {}
+
+        async def wait_for(name):
+            await tasks[name]
+
+        tasks["a"] = asyncio.create_task(wait_for("b"))
+        tasks["b"] = asyncio.create_task(wait_for("a"))
+        await asyncio.sleep(0)
+        with pytest.raises(RecursionError):
+            tasks["a"].cancel()
+        assert "wait_for=..." in repr(tasks["a"])
+        for task in tasks.values():
+            assert not task.done()
+            task._log_destroy_pending = False  # nothing ends them but the collector
+
+    run(main())
+    gc.collect()
+
+
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [

@@ -6,6 +6,8 @@ ctypedef PyObject* PyObjectPointer
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
     int PyErr_CheckSignals() except -1
+    int Py_EnterRecursiveCall(const char* where) except *  # 1, and in other releases -1
+    void Py_LeaveRecursiveCall() noexcept
     void PyObject_GC_Track(object o) noexcept
     bint PyObject_GC_IsTracked(object o) noexcept
     ctypedef enum PySendResult:

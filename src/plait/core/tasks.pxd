@@ -36,6 +36,7 @@ cdef class Task(Future):
     cdef int complain(self, str text) except -1
     cdef int begin_eagerly(self) except -1
     cdef int first_slice_inside(self) except -1
+    cdef bint cancel_awaited(self, object message) except -1
     cdef int tell_cancel(self, plait_record* record, object message) except -1
     cdef int introduce(self, plait_record* record) except -1
     cdef unsigned int identify(self, plait_record* record) except? 0

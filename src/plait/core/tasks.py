@@ -16,6 +16,8 @@ from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.plait.core.cpython import (
     PYGEN_ERROR,
     PYGEN_NEXT,
+    Py_EnterRecursiveCall,
+    Py_LeaveRecursiveCall,
     PyContext_Copy,
     PyContext_Enter,
     PyContext_Exit,
@@ -191,14 +193,21 @@ class Task(Future):
         self.cancels_requested += 1
         if plait_is_recorded(self._loop.record):
             self.tell_cancel(self._loop.record, msg)
-        waiter = self._fut_waiter
-        if waiter is not None and waiter.cancel(msg=msg):
+        if self._fut_waiter is not None and self.cancel_awaited(msg):
             return (
                 True  # it stays: it may be a task that ignores this, and then there must be something to cancel again
             )
         self._must_cancel = True
         self._cancel_message = msg
         return True
+
+    def cancel_awaited(self, message):
+        """Tasks that await each other in a circle get asyncio's RecursionError, and not the end of C's stack."""
+        Py_EnterRecursiveCall(b" while cancelling a task")
+        try:
+            return self._fut_waiter.cancel(msg=message)
+        finally:
+            Py_LeaveRecursiveCall()
 
     def cancelling(self):
         return self.cancels_requested
