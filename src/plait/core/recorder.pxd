@@ -52,6 +52,4 @@ cdef class Recorder:
     cdef int find_frames(self) except -1
 
 cdef Recorder recorder_of(plait_record* record)
-cdef int run_begins(Scheduler loop) except? -1
-cdef int run_ends(Scheduler loop) except? -1
 cdef int set_wakeup(object function) except? -1

@@ -28,7 +28,7 @@ from cython.cimports.plait.core.frames import plait_coroutine_place, plait_recor
 from cython.cimports.plait.core.futures import Future, State
 from cython.cimports.plait.core.handles import Handle, ThreadSafeHandle, TimerHandle, TimerHeap
 from cython.cimports.plait.core.ready import Runnable, set_running
-from cython.cimports.plait.core.recorder import run_begins, run_ends
+from cython.cimports.plait.core.recorded import run_begins, run_ends
 from cython.cimports.plait.core.tasks import Task, live_tasks
 from cython.cimports.plait.core.watches import Watch
 from cython.cimports.plait.engine.contract import Engine

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from plait.core import recorded
 from plait.core import recorder as core
 from plait.see.recorders import RING_SIZE, new_meta, running_loop
 from plait.see.recording import END, EVENTS, describe_chunk, pack, write_block, write_head
@@ -92,7 +93,7 @@ class FlightRecorder:
         self._meta = new_meta(threading.current_thread().name, self.program, self.arguments)
         recorder = core.Recorder(self._size, None, self._meta)
         try:
-            core.begin(recorder, loop, threading.get_ident())
+            recorded.begin(recorder, loop, threading.get_ident())
         except BaseException:
             recorder.close()
             raise
@@ -117,7 +118,7 @@ class FlightRecorder:
             signal.signal(self._signum, self._handler_before)
         if self._hook_before is not None and sys.excepthook == self._excepthook:
             sys.excepthook = self._hook_before
-        core.end(recorder)
+        recorded.end(recorder)
         for writer in self._writers:
             writer.join()
         recorder.close()

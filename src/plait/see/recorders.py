@@ -14,6 +14,7 @@ from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from plait.core import recorded
 from plait.core import recorder as core
 from plait.see.recording import END, EVENTS, describe_chunk, live_path, pack, write_block, write_head
 
@@ -93,7 +94,7 @@ class FileRecording:
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._quarter = self._recorder.chunk_events * self._recorder.chunk_count // 4
             self._recorder.signal(self._wake, self._quarter)
-            core.begin(self._recorder, loop, threading.get_ident())
+            recorded.begin(self._recorder, loop, threading.get_ident())
         except BaseException:
             self._close()
             raise
@@ -108,7 +109,7 @@ class FileRecording:
         if self._pid != os.getpid():  # the child of a fork: the recording is the parent's
             self._close()
             return
-        core.end(self._recorder)
+        recorded.end(self._recorder)
         self._ending = True
         os.eventfd_write(self._wake, 1)
         self._thread.join()
@@ -123,7 +124,7 @@ class FileRecording:
             self._file.close()
             self._file = None
         if self._recorder is not None:
-            core.end(self._recorder)
+            recorded.end(self._recorder)
             self._recorder.close()
         if self._wake >= 0:
             os.close(self._wake)

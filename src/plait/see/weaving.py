@@ -7,6 +7,7 @@ import time
 import weakref
 from typing import Any
 
+from plait.core import recorded
 from plait.core import recorder as core
 from plait.see import side, snapshot
 from plait.see.recorders import new_meta
@@ -33,7 +34,7 @@ class Weaving:
         """In the loop's thread."""
         loop = self.loop()
         if loop is not None and loop.recorder is None and self.recorder is not None:
-            core.begin(self.recorder, loop, 0)
+            recorded.begin(self.recorder, loop, 0)
 
     def end(self) -> None:
         """The loop lets go of it when it comes by; what holds the memory goes with the last reference."""
@@ -42,7 +43,7 @@ class Weaving:
         if loop is None or recorder is None:
             return
         try:
-            loop.call_soon_threadsafe(core.end, recorder)
+            loop.call_soon_threadsafe(recorded.end, recorder)
         except RuntimeError:
             pass  # closed by now
 

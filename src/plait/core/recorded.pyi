@@ -1,0 +1,6 @@
+from typing import Any
+
+from plait.core.recorder import Recorder
+
+def begin(recorder: Recorder, loop: Any, thread: int) -> None: ...
+def end(recorder: Recorder) -> None: ...
