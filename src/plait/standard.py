@@ -533,6 +533,11 @@ def is_gathering(task: Any) -> bool:
     return type(awaited_by_task(task)).__name__ == "_GatheringFuture"
 
 
+def gathers_tasks_only(task: Any) -> bool:
+    """Whether a task waits for a gather() of tasks, and of no other futures."""
+    return is_gathering(task) and all(isinstance(each, tasks.Task) for each in awaited_by_task(task)._children)
+
+
 # What the recorder wants to know of asyncio's own objects.
 
 

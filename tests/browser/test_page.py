@@ -1,5 +1,6 @@
 """The page in a real browser: what it draws, and what mouse and keys do to it."""
 
+import asyncio
 import dataclasses
 from array import array
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+import plait
+from plait.see import recording as recording_file
 from plait.see.model import Mark, Recording, WaitKind
 from plait.see.page import page
 from plait.see.summary import summarize
@@ -390,6 +393,43 @@ def test_findings_lead_to_where_they_are_seen(shown: Show, recording: Recording,
     assert blocked == ask(browser, "app.chosen")
     first, last = view(browser)
     assert first <= recording.slices.start_ns[blocked] - recording.start_ns <= last
+
+
+def test_a_deadlock_is_told_with_names_and_lines_and_leads_to_the_first_of_them(
+    shown: Show, shot: Shot, tmp_path: Path
+) -> None:
+    """A real one: two tasks that take two locks in two orders."""
+
+    async def take(first: asyncio.Lock, second: asyncio.Lock) -> None:
+        async with first:
+            await met.wait()
+            async with second:
+                pass
+
+    async def main() -> None:
+        a, b = asyncio.Lock(), asyncio.Lock()
+        kept.extend(
+            asyncio.create_task(take(*locks), name=name) for name, locks in (("left", (a, b)), ("right", (b, a)))
+        )
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    kept: list[asyncio.Task[None]] = []
+    met = asyncio.Barrier(2)
+    path = tmp_path / "out.plait"
+    with plait.record(path, size=1 << 20):
+        plait.run(main())
+    recording = recording_file.read(path)
+    browser = shown(recording)
+    browser.find_element(By.CSS_SELECTOR, "[data-tab=findings]").click()
+    shot("deadlock")
+    [article] = browser.find_elements(By.CSS_SELECTOR, ".finding.warning")
+    assert "deadlock: 2 tasks wait for each other" in article.text
+    assert "left waits for Lock held by right" in article.text
+    assert "right waits for Lock held by left" in article.text
+    assert f"{__file__}:" in article.text
+    article.click()
+    assert "left" == recording.actors[recording.slices.actor[ask(browser, "app.chosen")]].name
 
 
 def test_the_address_leads_to_the_same_place(shown: Show, recording: Recording) -> None:

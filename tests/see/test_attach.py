@@ -331,6 +331,43 @@ plait.run(main())
     assert "Lock held by" in text, text
 
 
+def test_waiters_of_a_condition_hold_no_lock() -> None:
+    """What `async with` takes for them is given back while they wait to be notified."""
+    text = text_of_dump("""
+async def consume(condition):
+    async with condition:
+        await condition.wait()
+async def main():
+    condition = asyncio.Condition()
+    asyncio.get_running_loop().call_later(0.01, ready)
+    await asyncio.gather(*(consume(condition) for _ in range(2)))
+plait.run(main())
+""")
+    assert "DEADLOCK" not in text, text
+    assert "waits: lock Condition\n" in text, text
+
+
+def test_a_semaphore_may_be_given_back_by_any_that_hold_it() -> None:
+    text = text_of_dump("""
+async def main():
+    gate, tasks = asyncio.Semaphore(2), {}
+    async def work():
+        async with gate:
+            await asyncio.sleep(100)
+    async def waits_for_c():
+        async with gate:
+            await asyncio.sleep(0)
+            await tasks["c"]
+    for name, coroutine in (("a", waits_for_c()), ("b", work()), ("c", work())):
+        tasks[name] = asyncio.create_task(coroutine, name=name)
+    asyncio.get_running_loop().call_later(0.01, ready)
+    await asyncio.sleep(100)
+plait.run(main())
+""")
+    assert "DEADLOCK" not in text, text
+    assert "waits: lock Semaphore held by " in text, text
+
+
 def test_a_chain_of_a_thousand_tasks_is_told_without_going_too_deep() -> None:
     text = text_of_dump("""
 async def link(depth):

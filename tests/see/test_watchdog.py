@@ -353,6 +353,16 @@ async def lost():
 async def scene():
     return asyncio.create_task(lost())
 """,
+    "deadlock": """
+async def take(first, second, met):
+    async with first:
+        await met.wait()
+        async with second:
+            pass
+async def scene():
+    a, b, met = asyncio.Lock(), asyncio.Lock(), asyncio.Barrier(2)
+    return asyncio.gather(take(a, b, met), take(b, a, met))
+""",
     "cancel ignored": """
 async def stubborn():
     for _ in range(2):
@@ -432,6 +442,14 @@ async def scene():
     "a thousand connections that nobody waits for together": """
 async def scene():
     return [asyncio.create_task(asyncio.sleep(1000)) for _ in range(1500)]
+""",
+    "tasks that queue for a lock": """
+async def scene():
+    lock = asyncio.Lock()
+    async def work():
+        async with lock:
+            await asyncio.sleep(1000)
+    return asyncio.gather(*(work() for _ in range(3)))
 """,
     "an exception that is retrieved": """
 async def scene():

@@ -17,6 +17,7 @@ cdef class Recorder:
     cdef readonly str thread
     cdef readonly dict meta
     cdef public object on_event            # called with "slow", "error" or "timeout" when that happens
+    cdef public object on_end              # called with the loop that is recorded no more
     cdef list held, codes                  # functions and classes by number, and what is told of them
     cdef size_t keys_used                  # in the table by which they are found
     cdef object foreign_tasks              # tasks of the standard library -> their actor

@@ -337,6 +337,8 @@ class Recorder:
                 loop.engine.record = cython.NULL
         self.tell_wall_clock()
         record.live.end_ns = plait_record_now(record)
+        if self.on_end is not None:
+            self.on_end(loop)
 
     def _forget(self):
         """In the child of a fork."""

@@ -3,6 +3,7 @@ from typing import Any
 
 class Recorder:
     on_event: Callable[[str], object] | None
+    on_end: Callable[[Any], object] | None
     slow_ns: int | None
     def __new__(
         cls, size: int, path: str | None = None, meta: dict[str, Any] | None = None, codes_room: int = ...

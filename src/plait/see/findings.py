@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from plait.see.model import BLOCKS, ActorKind, Outcome, Recording, WaitKind
+from plait.see.model import BLOCKS, DEADLOCK, ActorKind, Outcome, Recording, WaitKind
 from plait.see.summary import Summary, group_name
 
 __all__ = ["Finding", "find", "show_ns"]
@@ -63,6 +63,7 @@ def find(recording: Recording, summary: Summary) -> list[Finding]:
     """Warnings first, then hints, then what is only told; each kind ordered by how much it matters."""
     waits = summary.waited
     found = [
+        *deadlocked(recording),
         *blocked(recording, summary),
         *from_marks(recording, summary),
         *spinning(recording),
@@ -84,6 +85,31 @@ def show_ns(ns: float) -> str:
             digits = 0 if unit == "ns" or value >= 100 else 1 if value >= 10 else 2
             return f"{value:,.{digits}f} {unit}"
     raise AssertionError
+
+
+def deadlocked(recording: Recording) -> Iterator[Finding]:
+    """What the watchdog, or the end of the recording, said of tasks that wait for each other; each circle once."""
+    told = set()
+    for mark in recording.marks:
+        if not mark.text.startswith(DEADLOCK) or mark.text in told:
+            continue
+        told.add(mark.text)
+        head, _, rest = mark.text.removeprefix(DEADLOCK).partition(": ")
+        name = rest.partition(" waits for ")[0]
+        lanes = [
+            index
+            for index, actor in enumerate(recording.actors)
+            if actor.name == name and actor.created_ns <= mark.time_ns <= (actor.ended_ns or mark.time_ns)
+        ]
+        yield Finding(
+            "warning",
+            "deadlock",
+            f"{DEADLOCK}{head}",
+            f"{rest}. Nothing but a cancel ends that: take locks in one order, and let no task wait for one that waits for it.",
+            mark.place,
+            mark.time_ns - recording.start_ns,
+            actor=lanes[0] if len(lanes) == 1 else -1,
+        )
 
 
 def blocked(recording: Recording, summary: Summary) -> Iterator[Finding]:
@@ -125,7 +151,7 @@ def from_marks(recording: Recording, summary: Summary) -> Iterator[Finding]:
     slices = recording.slices
     covered = [(slices.start_ns[i], slices.start_ns[i] + slices.duration_ns[i]) for i in summary.blocked]
     for mark in recording.marks:
-        if mark.level == "cancel":  # told with its task
+        if mark.level == "cancel" or mark.text.startswith(DEADLOCK):  # told with its task, told by deadlocked()
             continue
         if mark.duration_ns and mark.place and any(start <= mark.time_ns <= end for start, end in covered):
             continue

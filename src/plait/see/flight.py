@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from plait.core import recorded
 from plait.core import recorder as core
+from plait.see import deadlocks
 from plait.see.recorders import RING_SIZE, new_meta, running_loop
 from plait.see.recording import END, EVENTS, describe_chunk, pack, write_block, write_head
 
@@ -136,10 +137,20 @@ class FlightRecorder:
                 name = f"flight-{os.getpid()}-{next(self._numbers)}-{reason}.plait"
                 path = os.path.join(self.folder, name)
             path = os.fspath(path)
+            self._note_deadlocks(recorder)
             write_last(recorder, self._meta | {"reason": reason}, path, self._seconds)
             self.dumps.append(path)
         logger.info("plait wrote the last %g seconds to %s (%s)", self._seconds, path, reason)
         return path
+
+    @staticmethod
+    def _note_deadlocks(recorder: core.Recorder) -> None:
+        """For this file: the ring may have lost what the watchdog wrote when they began."""
+        if (loop := recorder.loop) is not None:
+            try:
+                deadlocks.note(recorder, loop)
+            except Exception:  # as at the end of a recording
+                logger.warning("plait could not look for deadlocks", exc_info=True)
 
     def mark(self, text: str) -> None:
         """A named point in time, drawn in the picture."""

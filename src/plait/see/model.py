@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = [
     "BLOCKS",
+    "DEADLOCK",
     "Actor",
     "ActorKind",
     "Gap",
@@ -29,6 +30,8 @@ __all__ = [
 BLOCKS = "blocks the thread: "
 # The text of its mark of a slice that was long only because the thread, ready to run, stood without a processor so long.
 STARVED = "the thread had no processor: others had it"
+# The text of a mark of tasks that wait for each other begins so; then how many, and after ": " who waits for what.
+DEADLOCK = "deadlock: "
 
 
 class ActorKind(IntEnum):

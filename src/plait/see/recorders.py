@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import platform
 import select
@@ -16,12 +17,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from plait.core import recorded
 from plait.core import recorder as core
+from plait.see import deadlocks
 from plait.see.recording import END, EVENTS, describe_chunk, live_path, pack, write_block, write_head
 
 if TYPE_CHECKING:
     from plait.loop import Loop
 
 __all__ = ["RING_SIZE", "FileRecording", "mark", "record"]
+
+logger = logging.getLogger("plait")
 
 RING_SIZE = 32 * 1024 * 1024
 # The writer looks at least so often, and is told when a quarter of the ring is full.
@@ -94,6 +98,7 @@ class FileRecording:
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._quarter = self._recorder.chunk_events * self._recorder.chunk_count // 4
             self._recorder.signal(self._wake, self._quarter)
+            self._recorder.on_end = self._loop_ends
             recorded.begin(self._recorder, loop, threading.get_ident())
         except BaseException:
             self._close()
@@ -109,6 +114,7 @@ class FileRecording:
         if self._pid != os.getpid():  # the child of a fork: the recording is the parent's
             self._close()
             return
+        self._end_ns = self._recorder.now_ns
         recorded.end(self._recorder)
         self._ending = True
         os.eventfd_write(self._wake, 1)
@@ -118,6 +124,14 @@ class FileRecording:
     def mark(self, text: str) -> None:
         """A named point in time, drawn in the picture."""
         self._recorder.mark(text)
+
+    def _loop_ends(self, loop: Loop) -> None:
+        """What waits for each other now will do so for ever. The events do not tell who is awaited."""
+        self._end_ns = self._recorder.now_ns
+        try:
+            deadlocks.note(self._recorder, loop, self._end_ns)
+        except Exception:  # of a look at objects that are the program's: no reason to end it
+            logger.warning("plait could not look for deadlocks at the end of a recording", exc_info=True)
 
     def _close(self) -> None:
         if self._file is not None:
@@ -145,7 +159,7 @@ class FileRecording:
             self._take(self._recorder.written // self._recorder.chunk_events)
             self._recorder.signal(self._wake, self._next * self._recorder.chunk_events + self._quarter)
         self._take(-(-self._recorder.written // self._recorder.chunk_events))
-        self._put(END, {"end_ns": self._recorder.now_ns, "written": self._recorder.written, "lost": self.lost})
+        self._put(END, {"end_ns": self._end_ns, "written": self._recorder.written, "lost": self.lost})
 
     def _take(self, until: int) -> None:
         """Write all chunks before this one."""

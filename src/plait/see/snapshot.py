@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from plait import standard
@@ -19,7 +21,7 @@ from plait.see import side, suspicions
 from plait.see.model import WaitKind
 from plait.see.waits import Wait, coroutine_chain, held_locks, timeout_ends, wait_of
 
-__all__ = ["BLOCKED_LOOK_SECONDS", "frames_of_thread", "loops_of_process", "take", "thread_stack"]
+__all__ = ["BLOCKED_LOOK_SECONDS", "frames_of_thread", "loops_of_process", "take", "tasks_of", "thread_stack"]
 
 BLOCKED_LOOK_SECONDS = 0.03  # a loop that does not move for so long is said to be blocked
 STACK_MAX = 50  # frames told of one task
@@ -34,18 +36,39 @@ def take(stacks: bool = True) -> dict[str, Any]:
     pulses = [side.pulse(loop) for loop in loops]
     if any(pulse[6] and not pulse[3] for pulse in pulses):
         time.sleep(BLOCKED_LOOK_SECONDS)
-    collecting = gc.isenabled()
-    # A collection here would run the program's finalizers in a thread that is none of its own.
-    gc.disable()
-    try:
+    with uncollected():
         told = [
             of_loop(loop, number, before, stacks)
             for number, (loop, before) in enumerate(zip(loops, pulses, strict=True))
         ]
+    return {**of_process(), "loops": told}
+
+
+def tasks_of(loop: Any, tasks_max: int) -> list[dict[str, Any]]:
+    """What the tasks of one loop wait for, without their frames; nothing when they are more than `tasks_max`."""
+    _, _, _, asleep, _, _, thread = side.pulse(loop)
+    tasks = list(asyncio.all_tasks(loop))
+    try:
+        if len(tasks) > tasks_max:
+            return []
+        with uncollected():
+            current = asyncio.current_task(loop) if thread and not asleep else None
+            _, told = linked(tasks, current, loop, stacks=False)
+        return in_order(told)
+    finally:
+        give_back(loop, tasks)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """A collection here would run the program's finalizers in a thread that is none of its own."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting and not gc.isenabled():
             gc.enable()
-    return {**of_process(), "loops": told}
 
 
 def loops_of_process() -> list[Any]:
@@ -135,6 +158,19 @@ def describe(
     tasks: list[Any], current: Any, loop: Any, stacks: bool, executor: Any
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """One entry for each, in the order in which they were made as far as their names tell; and what looks wrong with them."""
+    waits, told = linked(tasks, current, loop, stacks)
+    found = suspicions.find(tasks, waits, told, executor)
+    return in_order(told), found
+
+
+def in_order(told: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(told.values(), key=lambda entry: natural(entry["name"]))
+
+
+def linked(
+    tasks: list[Any], current: Any, loop: Any, stacks: bool
+) -> tuple[dict[int, Wait], dict[int, dict[str, Any]]]:
+    """What each waits for, and its entry, which names those that it waits for; both by id."""
     waits, told = {}, {}
     for task in tasks:
         frames = [] if task is current else frames_of(task)
@@ -154,11 +190,10 @@ def describe(
         if not entry["text"] or (entry["on"] and wait.kind == WaitKind.FUTURE):
             entry["kind"] = WaitKind.TASK.name if entry["on"] else entry["kind"]
         if entry["on"]:  # a circle with a timeout around it ends by itself
-            ends = timeout_ends(task)
-            if ends is not None:
-                entry["timeout_s"] = round(ends - now, 3)
-    found = suspicions.find(tasks, waits, told, executor)
-    return sorted(told.values(), key=lambda entry: natural(entry["name"])), found
+            ends = [when for when in (timeout_ends(task), wait.ends) if when is not None]
+            if ends:
+                entry["timeout_s"] = round(min(ends) - now, 3)
+    return waits, told
 
 
 def natural(name: str) -> tuple[str, int, str]:
@@ -231,13 +266,15 @@ def link_gathered(tasks: list[Any], waits: dict[int, Wait], told: dict[int, dict
                 if waits[id(waiter)].kind == WaitKind.FUTURE:
                     entry["kind"] = WaitKind.TASK.name
                     entry["text"] = "gather()" if standard.is_gathering(waiter) else "shield()"
+                    if not standard.gathers_tasks_only(waiter):
+                        entry["guessed"] = True  # somebody else may complete it, too
 
 
 def link_locks(tasks: list[Any], waits: dict[int, Wait], told: dict[int, dict[str, Any]]) -> None:
     """Who holds the lock that others wait for, where it is held by `async with`."""
     wanted: dict[int, Any] = {}
     for wait in waits.values():
-        if isinstance(wait.lock, asyncio.Lock | asyncio.Semaphore | asyncio.Condition):
+        if isinstance(wait.lock, asyncio.Lock | asyncio.Semaphore):
             wanted[id(wait.lock)] = wait.lock
     if not wanted:
         return
@@ -251,6 +288,8 @@ def link_locks(tasks: list[Any], waits: dict[int, Wait], told: dict[int, dict[st
         if held_by:
             told[waiter]["on"] += [id(task) for task in held_by if id(task) not in told[waiter]["on"]]
             told[waiter]["text"] += " held by " + ", ".join(task.get_name() for task in held_by[:3])
+            # Whoever has one of a semaphore's places may give it back, also those that are not seen to hold one.
+            wait.any_of = isinstance(wait.lock, asyncio.Semaphore)
 
 
 def frames_of_thread(thread: int) -> list[types.FrameType]:

@@ -33,7 +33,10 @@ AWAITABLES = (types.CoroutineType, types.AsyncGeneratorType, types.GeneratorType
 
 @dataclass
 class Wait:
-    """What it waits for. `tasks` are those that must end (`any_of`: one of them), `lock` is what somebody else may hold."""
+    """What it waits for. `tasks` are those that must end (`any_of`: one of them), `lock` is what somebody else may hold.
+
+    `ends` is when (in loop.time()) its own timeout ends it.
+    """
 
     kind: WaitKind = WaitKind.FUTURE
     text: str = "a future"
@@ -41,6 +44,7 @@ class Wait:
     any_of: bool = False
     lock: Any = None
     due: float | None = None  # in loop.time()
+    ends: float | None = None
 
 
 def coroutine_chain(task: Any) -> Iterator[tuple[Any, types.FrameType]]:
@@ -152,7 +156,8 @@ def by_function(frame: types.FrameType, loop: Any) -> Wait | None:
 def of_lock(lock: Any, method: str) -> Wait:
     kind = type(lock).__name__
     name = f"{kind}.{method}" if kind.endswith("Queue") else kind
-    wait = Wait(WaitKind.LOCK, name, lock=lock)
+    # What a condition waits for is to be notified: its lock is free meanwhile.
+    wait = Wait(WaitKind.LOCK, name, lock=None if isinstance(lock, asyncio.Condition) else lock)
     try:
         if kind.endswith("Queue"):
             wait.text += " (empty)" if method == "get" else f" (full: {lock.qsize()})" if method == "put" else ""
@@ -179,11 +184,11 @@ def named_peer(sock: Any, doing: str) -> tuple[WaitKind, str]:
 
 
 def of_sleep(values: dict[str, Any], loop: Any) -> Wait:
-    wait = Wait(WaitKind.TIMER, f"sleep({values.get('delay')!r:.12})")
-    handle = values.get("h")
-    if isinstance(handle, asyncio.TimerHandle):
-        wait.due = handle.when()
-    return wait
+    return Wait(WaitKind.TIMER, f"sleep({values.get('delay')!r:.12})", due=when_of(values.get("h")))
+
+
+def when_of(timer: Any) -> float | None:
+    return timer.when() if isinstance(timer, asyncio.TimerHandle) else None
 
 
 def of_stream(stream: Any, doing: str) -> Wait:
@@ -207,14 +212,16 @@ def of_group(values: dict[str, Any], loop: Any) -> Wait:
 
 def of_wait(values: dict[str, Any], loop: Any) -> Wait:
     tasks = [task for task in list(values.get("fs") or ()) if not task.done()]
-    return Wait(WaitKind.TASK, "wait()", tasks, any_of=values.get("return_when") != asyncio.ALL_COMPLETED)
+    any_of = values.get("return_when") != asyncio.ALL_COMPLETED
+    return Wait(WaitKind.TASK, "wait()", tasks, any_of=any_of, ends=when_of(values.get("timeout_handle")))
 
 
 def of_wait_for(values: dict[str, Any], loop: Any) -> Wait | None:
     future = values.get("fut")
     if not asyncio.isfuture(future) or future.done():
         return None
-    return Wait(WaitKind.TASK, f"wait_for(timeout={values.get('timeout')!r:.12})", [future])
+    text = f"wait_for(timeout={values.get('timeout')!r:.12})"
+    return Wait(WaitKind.TASK, text, [future], ends=when_of(values.get("timeout_handle")))
 
 
 def of_process(values: dict[str, Any], loop: Any) -> Wait:

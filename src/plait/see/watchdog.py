@@ -25,7 +25,7 @@ from typing import Any
 from plait import loop as loops
 from plait import standard
 from plait.core import tasks
-from plait.see import attach, hints, side, snapshot
+from plait.see import attach, deadlocks, hints, side, snapshot
 from plait.see.model import BLOCKS, STARVED
 
 __all__ = ["Block", "Suspicion", "Watchdog", "from_environment", "report_taken", "scan", "watchdog"]
@@ -87,7 +87,7 @@ def ms(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Something that hardly anybody wants. `kind` is one of suspicions.py's, "never retrieved" or "never awaited"."""
+    """Something that hardly anybody wants. `kind` is one of suspicions.py's, "deadlock", "never retrieved" or "never awaited"."""
 
     kind: str
     task: str  # name and coroutine of the task, or of the tasks
@@ -170,10 +170,10 @@ def watchdog(ms: float = DEFAULT_MS, report: Report | None = None, *, origins: b
     """Report slices that block a loop of this process for more than `ms` milliseconds, while they do; and what looks wrong.
 
     `report(found)` is called in a thread of plait's: with a Block that is unfinished (`ended` false), and once more when it has
-    ended after more than twice that time; and with a Suspicion: an exception that nobody retrieves, a task that nothing can wake, a
-    cancel that is ignored, a full executor, a thousand tasks at once. The default writes them to standard error; a loop that is
-    recorded has them in its recording, too. One watchdog at a
-    time: a new one takes the place of the one before. `PLAIT_WATCHDOG=ms` and `plait run --watchdog` do the same from outside.
+    ended after more than twice that time; and with a Suspicion: an exception that nobody retrieves, a task that nothing can wake,
+    tasks that wait for each other, a cancel that is ignored, a full executor, a thousand tasks at once. The default writes them to
+    standard error; a loop that is recorded has them in its recording, too. One watchdog at a time: a new one takes the place of the
+    one before. `PLAIT_WATCHDOG=ms` and `plait run --watchdog` do the same from outside.
     `origins` has coroutines remember where they were made, for the warning of one that is never awaited; it costs each 100 ns.
     Raises ValueError for less than 1 ms and OSError where no thread can be had.
     """
@@ -378,11 +378,12 @@ def scan() -> None:
     found: dict[Any, tuple[Suspicion, Any]] = {}
     loop_of_thread = {side.pulse(loop)[-1]: loop for loop in snapshot.loops_of_process()}
     for told in snapshot.take(stacks=False)["loops"]:
-        for each in told["suspicions"]:
-            file, line, function = each["place"] or ("", 0, "")
-            key = (each["kind"], file, line)
-            suspicion = Suspicion(each["kind"], each["task"], each["text"], file, line, function)
-            found[key] = suspicion, loop_of_thread.get(told["thread_id"])
+        loop = loop_of_thread.get(told["thread_id"])
+        wrong = [(each["kind"], each["task"], each["text"], each["place"]) for each in told["suspicions"]]
+        wrong += [("deadlock", "", each.text, each.place) for each in deadlocks.deadlocks(told["tasks"])]
+        for kind, task, text, place in wrong:
+            file, line, function = place or ("", 0, "")
+            found[kind, file, line] = Suspicion(kind, task, text, file, line, function), loop
     for key in found.keys() & dog.seen - dog.told:
         suspect(dog, *found[key])
     dog.told |= found.keys() & dog.seen
