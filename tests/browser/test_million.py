@@ -17,8 +17,8 @@ SLICES = 1_000_000
 OPEN_SECONDS = 20
 FRAME_MS = 1000
 
-# Moves the view by some pixels in each of 60 frames, and tells how long drawing took and how long frames were apart.
-PAN = """
+# Moves or zooms the view by some pixels in each of 60 frames, and tells how long drawing took and how long frames were apart.
+FRAMES = """
 const done = arguments[arguments.length - 1];
 const { painter } = app;
 const draw = painter.draw.bind(painter);
@@ -26,12 +26,14 @@ const drawn = [], apart = [];
 painter.draw = () => { const began = performance.now(); const again = draw(); drawn.push(performance.now() - began); return again; };
 const span = app.recording.duration / arguments[0];
 app.show(0.3 * app.recording.duration, 0.3 * app.recording.duration + span);
+if (arguments[1] !== 1) painter.density.tiles.clear();
 let last = performance.now();
 let left = 60;
 const frame = (now) => {
   apart.push(now - last);
   last = now;
-  app.show(app.view.from + span / 300);
+  if (arguments[1] === 1) app.show(app.view.from + span / 300);
+  else app.zoom(left > 30 ? arguments[1] : 1 / arguments[1], 0.4 * app.recording.duration);
   if (left--) return requestAnimationFrame(frame);
   delete painter.draw;
   const at = (list, share) => list.sort((a, b) => a - b)[Math.floor((list.length - 1) * share)];
@@ -83,11 +85,18 @@ def test_a_million_slices_are_opened_in_seconds(opened: Chrome, capsys: pytest.C
     assert unpacked <= shown < 1000 * OPEN_SECONDS
 
 
-@pytest.mark.parametrize("zoom", [1, 10, 1000, 100_000])
-def test_it_moves_in_frames(opened: Chrome, capsys: pytest.CaptureFixture[str], zoom: int) -> None:
-    frames, drawing, slow, apart = opened.execute_async_script(PAN, zoom)
+@pytest.mark.parametrize(
+    ("zoom", "factor"), [(1, 1), (10, 1), (1000, 1), (100_000, 1), (1, 0.8)], ids=lambda value: str(value)
+)
+def test_it_moves_in_frames(opened: Chrome, capsys: pytest.CaptureFixture[str], zoom: int, factor: float) -> None:
+    """With a factor it zooms in and out again, and the folded groups are counted anew at every step."""
+    frames, drawing, slow, apart = opened.execute_async_script(FRAMES, zoom, factor)
     with capsys.disabled():
-        print(f" zoom {zoom}: drawn in {drawing:.1f} ms, 95 % in {slow:.1f} ms, a frame each {apart:.1f} ms", end="")
+        zooming = "" if factor == 1 else f", by {factor} in each frame"
+        print(
+            f" zoom {zoom}{zooming}: drawn in {drawing:.1f} ms, 95 % in {slow:.1f} ms, a frame each {apart:.1f} ms",
+            end="",
+        )
     assert frames >= 60
     assert drawing < FRAME_MS
 
@@ -102,6 +111,23 @@ def test_what_a_frame_draws_is_bounded_by_pixels_not_by_slices(opened: Chrome, z
     if zoom == 1:
         assert slices > 10 * columns
         assert columns > 10 * pixels
+
+
+def test_a_tile_of_a_folded_group_that_is_counted_in_pieces_is_the_same(opened: Chrome) -> None:
+    """A frame has some milliseconds for it: a tile of the whole recording takes the time of several frames."""
+    pieces, slices, same = opened.execute_script("""
+        const group = app.lanes.groups.filter((g) => g.folded).sort((a, b) => b.actors.length - a.actors.length)[0];
+        const count = () => new Count(app.recording, app.lanes, group, 0, app.recording.duration / TILE_BINS);
+        const pieces = count(), whole = count();
+        let calls = 1;
+        while (!pieces.goOn(0)) calls++;
+        whole.goOn(Infinity);
+        const slices = group.rows.reduce((sum, row) => sum + row.to - row.from, 0);
+        return [calls, slices, whole.bins.every((value, k) => value === pieces.bins[k]) && whole.bins.some((value) => value > 1)];
+    """)
+    assert slices > 100_000
+    assert pieces > slices / 2000 - 1
+    assert same
 
 
 def test_a_search_among_a_million_finds_all(opened: Chrome) -> None:

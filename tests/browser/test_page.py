@@ -356,7 +356,9 @@ def test_a_folded_group_shows_how_many_wait_for_what(shown: Show) -> None:
     areas = ask(browser, """(() => {
         const group = app.lanes.groups.find((g) => g.title === 'checkout');
         const width = 2 ** Math.ceil(Math.log2(app.recording.duration / TILE_BINS));
-        const bins = app.painter.density.count(group, 0, width);
+        const counting = new Count(app.recording, app.lanes, group, 0, width);
+        counting.goOn(Infinity);
+        const { bins } = counting;
         return Array.from({ length: app.painter.kinds.length + 1 }, (_, layer) =>
             bins.subarray(layer * TILE_BINS, (layer + 1) * TILE_BINS).reduce((a, b) => a + b, 0) * width);
     })()""")  # fmt: skip

@@ -3,7 +3,7 @@
 
 const LAYOUT = { ruler: 26, thread: 64, space: 12 };
 const TALLEST_BLOCK = 14;
-const COUNTING_MS = 6; // what a frame may spend on tiles of folded groups
+const COUNTING_MS = 5; // what a frame may spend on tiles of folded groups
 const THREADS_DRAWN = 160; // with no more slices in view than this, each is tied to its lane by a line
 
 class Painter {
