@@ -1,42 +1,29 @@
-from cpython.buffer cimport Py_buffer
-
+from plait.core.codes cimport Codes
 from plait.core.ready cimport Runnable, Scheduler
-from plait.engine.record cimport plait_code, plait_event, plait_record
+from plait.engine.record cimport plait_record
 
 cdef struct Interrupted:               # a slice that was cut by one inside it
     unsigned int actor
     unsigned short at
     bint running
 
-cdef class Recorder:
-    cdef object __weakref__
-    cdef plait_record record
+cdef class Recorder(Codes):
     cdef readonly Scheduler loop
     cdef readonly object mapping           # an mmap: head, chunks, codes, events
-    cdef Py_buffer view
     cdef readonly str thread
     cdef readonly dict meta
     cdef public object on_event            # called with "slow", "error" or "timeout" when that happens
     cdef public object on_end              # called with the loop that is recorded no more
-    cdef list held, codes                  # functions and classes by number, and what is told of them
-    cdef size_t keys_used                  # in the table by which they are found
     cdef object foreign_tasks              # tasks of the standard library -> their actor
     cdef object subject                    # the task whose step the handle that runs is
     cdef dict descriptors                  # fd -> (inode, actor)
-    cdef size_t codes_start, events_start
+    cdef size_t events_start
     cdef size_t caller
     cdef int write_head(self, size_t codes_room) except -1
     cdef int write_meta(self) except -1
     cdef int tell_wall_clock(self) except -1
     cdef int begin_clock(self) except -1
-    cdef int grow_codes(self) except -1
     cdef unsigned int new_code_here(self, object code) except? 0
-    cdef unsigned int number_of(self, void* key) noexcept
-    cdef int remember(self, void* key, unsigned int number, bint passed_over) except -1
-    cdef unsigned int new_code(self, object key, object target, str module) except? 0
-    cdef unsigned int code_of_coroutine(self, object coroutine) except? 0
-    cdef plait_code* code_of_callback(self, object callback) except? NULL
-    cdef unsigned int code_of_class(self, object cls) except? 0
     cdef unsigned int introduce(self, unsigned int previous, unsigned int kind, unsigned int code, unsigned int number,
                                 object text) except 0
     cdef int write_text(self, bytes text) except -1
