@@ -1,7 +1,6 @@
 """A recording names tasks that wait for each other in a circle, and nothing that merely looks like one."""
 
 import asyncio
-import contextlib
 import gc
 import re
 from collections.abc import Awaitable, Callable, Coroutine
@@ -27,8 +26,10 @@ Record = Callable[[Scene], Recording]
 async def end(tasks: "list[asyncio.Task[Any]]") -> None:
     """Also those that await each other, which cannot be cancelled: they are left to the collector."""
     for task in reversed(tasks):
-        with contextlib.suppress(RecursionError):
+        try:
             task.cancel()
+        except RecursionError:
+            break
         for _ in range(5):
             await asyncio.sleep(0)
     for task in tasks:
