@@ -15,7 +15,7 @@ from plait.see.tree import Task, circles, show, what
 __all__ = ["Deadlock", "deadlocks", "note"]
 
 TEXT_MAX = 420  # characters of a mark, which has 600 bytes for them and for its place
-TASKS_MAX = 10_000  # that are looked at when a recording ends: a look at each takes 20 microseconds
+TASKS_MAX = 2000  # that are looked at when a recording ends: a look at each takes 20 microseconds of the loop
 
 
 @dataclass(frozen=True)
