@@ -164,6 +164,33 @@ def test_bulk_and_small_messages_in_turn_lose_nothing(run, turn_backs):
     run(main())
 
 
+@pytest.mark.parametrize(("message", "is_bulk"), [(16 * 1024, False), (100_000, True)])
+def test_messages_that_just_fill_a_buffer_are_not_taken_for_bulk(run, loop, message, is_bulk):
+    """What comes as bulk comes in larger pieces than a buffer of the engine has room for, where it has any."""
+    pieces = []
+
+    class Measuring(Noting):
+        def data_received(self, data):
+            pieces.append(len(data))
+            super().data_received(data)
+
+    async def main():
+        async with connected(Measuring) as (protocol, theirs):
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            for number in range(1, 11):
+                await loop.sock_sendall(theirs, bytes(message))
+                await protocol.received(number * message)
+            del pieces[:]
+            await loop.sock_sendall(theirs, bytes(40_000))
+            await protocol.received(10 * message + 40_000)
+
+    run(main())
+    if receive_buffers(loop):
+        assert is_bulk == (max(pieces) > 16 * 1024)
+    else:
+        assert max(pieces) > 16 * 1024
+
+
 def test_more_connections_than_buffers_speaking_at_once_are_all_heard(run):
     async def main():
         async with serving(Echo, backlog=500) as (address, made):

@@ -55,7 +55,7 @@ cdef class Engine:
     cdef int submit_send(self, Operation operation, int fd, const char* data, unsigned int size) except -1
     cdef int submit_receive(self, Operation operation, int fd) except -1
     cdef const char* received(self, unsigned int flags) noexcept
-    cdef Py_ssize_t receive_size(self) noexcept
+    cdef bint overflowed(self, int result, unsigned int flags) noexcept
     cdef int cancel(self, Operation operation) except -1
     cdef bint submitted(self, Operation operation) noexcept
     cdef long long spin_until(self, long long now_ns, long long timeout_ns) noexcept

@@ -143,9 +143,9 @@ class Engine:
     def received(self, flags):
         return cython.NULL
 
-    def receive_size(self):
-        """The most that one completion of a receive brings, in bytes."""
-        return 0
+    def overflowed(self, result, flags):
+        """Whether a completion of a receive filled its buffer, and there is more in the socket."""
+        return False
 
     def cancel(self, operation):
         """Ask the kernel to end it early. Its last completion comes in any case, as -ECANCELED or with what it did after all."""

@@ -32,6 +32,9 @@
 #define IORING_SETUP_DEFER_TASKRUN (1U << 13) /* 6.1: completions are made when we ask, not when they interrupt */
 #endif
 
+#ifndef IORING_CQE_F_SOCK_NONEMPTY
+#define IORING_CQE_F_SOCK_NONEMPTY (1U << 2) /* 5.19: a receive left something in the socket */
+#endif
 #ifndef IORING_RECV_MULTISHOT
 #define IORING_RECV_MULTISHOT (1U << 1) /* 6.0 */
 #endif

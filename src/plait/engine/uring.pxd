@@ -52,6 +52,7 @@ cdef extern from "uring.h" nogil:
     enum:
         IORING_CQE_F_BUFFER
         IORING_CQE_F_MORE
+        IORING_CQE_F_SOCK_NONEMPTY
         IORING_CQE_BUFFER_SHIFT
         IORING_FEAT_CQE_SKIP
         IORING_OP_NOP

@@ -43,6 +43,7 @@ from cython.cimports.plait.engine.uring import (
     IORING_CQE_BUFFER_SHIFT,
     IORING_CQE_F_BUFFER,
     IORING_CQE_F_MORE,
+    IORING_CQE_F_SOCK_NONEMPTY,
     IORING_FEAT_CQE_SKIP,
     IORING_OP_NOP,
     IORING_OP_RECV,
@@ -531,8 +532,8 @@ class UringEngine(Engine):
     def received(self, flags):
         return plait_buffers_at(cython.address(self.buffers), flags >> IORING_CQE_BUFFER_SHIFT)
 
-    def receive_size(self):
-        return self.buffers.size
+    def overflowed(self, result, flags):
+        return result == self.buffers.size and flags & IORING_CQE_F_SOCK_NONEMPTY != 0
 
     def submitted(self, operation):
         return operation.engine is not self or not plait_ring_holds(cython.address(self.ring), operation.entry)

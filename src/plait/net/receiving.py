@@ -73,7 +73,8 @@ SMALL_MAX = cython.declare(cython.Py_ssize_t, 4 * 1024)
 BUFFERED_MAX = cython.declare(cython.Py_ssize_t, 256 * 1024)
 # A peer with errors pending may still send: then the rest of it has to wait for the next turn.
 ROUNDS_MAX = cython.declare(cython.int, 16)
-# So many full buffers in a row are bulk, which is received by readiness; so many small receives there are not any more.
+# So many full buffers in a row with more behind them are bulk, which is received by readiness; so many small receives there are
+# not any more.
 FULL_ENOUGH = cython.declare(cython.int, 2)
 CALM_ENOUGH = cython.declare(cython.int, 32)
 
@@ -210,7 +211,7 @@ class Receiver(Sender):
         if result > 0:
             if not in_place:
                 piece = PyBytes_FromStringAndSize(self.loop.engine.received(flags), result)
-            if result < self.loop.engine.receive_size():
+            if not self.loop.engine.overflowed(result, flags):
                 self.full = 0
             else:
                 self.full += 1
