@@ -35,6 +35,8 @@ from cython.cimports.plait.engine.record import (
     PLAIT_AWAITS_OPERATION,
     PLAIT_AWAITS_TASK,
     plait_is_recorded,
+    plait_record,
+    plait_usually,
 )
 
 from plait.standard import extract_stack, future_repr, replace_awaited_by
@@ -357,7 +359,7 @@ class Future:
             raise RuntimeError("await wasn't used with future")
         self._asyncio_future_blocking = True
         if plait_is_recorded(self._loop.record):
-            tell_await(self)
+            tell_await(self._loop.record, self)
         return 0
 
 
@@ -502,16 +504,16 @@ def thrown(typ, val):
 @cython.cfunc
 @cython.inline
 @cython.exceptval(-1)
-def tell_await(future: Future) -> cython.int:
+def tell_await(record: cython.pointer(plait_record), future: Future) -> cython.int:
     """Tell the record where a task is about to wait, and for what."""
     awaited: cython.uint = PLAIT_AWAITS_TASK
     if type(future) is Future:
         awaited = PLAIT_AWAITS_FUTURE
     elif type(future) is OperationFuture:
         awaited = PLAIT_AWAITS_OPERATION
-    if plait_record_awaits(future._loop.record, awaited):
+    if plait_usually(plait_record_awaits(record, awaited)):
         return 0
-    return recorder_of(future._loop.record).awaits()
+    return recorder_of(record).awaits()
 
 
 @cython.cfunc
@@ -527,7 +529,7 @@ def future_send(
             result[0] = cython.NULL
             return PYGEN_ERROR
         future._asyncio_future_blocking = True
-        if plait_is_recorded(future._loop.record) and tell_await(future) < 0:
+        if plait_is_recorded(future._loop.record) and tell_await(future._loop.record, future) < 0:
             result[0] = cython.NULL
             return PYGEN_ERROR
         Py_INCREF(future)  # the caller's reference to what is yielded

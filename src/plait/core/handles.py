@@ -22,6 +22,7 @@ from cython.cimports.plait.core.handles import plait_change_places
 from cython.cimports.plait.core.ready import Runnable
 from cython.cimports.plait.core.recorder import Recorder, recorder_of
 from cython.cimports.plait.engine.record import (
+    PLAIT_BY_KERNEL,
     PLAIT_BY_TIMER,
     PLAIT_RAISED,
     PLAIT_RETURNED,
@@ -366,6 +367,8 @@ class TimerHeap:
             if plait_is_recorded(loop.record):
                 # It was ready when it was due.
                 loop.record.pushed[(loop.head + loop.count - 1) & loop.mask].ns = timer.when_ns
+        if plait_is_recorded(loop.record):
+            plait_record_pushes(loop.record, PLAIT_BY_KERNEL, 0)
         return 0
 
     def clear(self):

@@ -202,8 +202,8 @@ class Scheduler:
         i: cython.uint
         for i in range(self.count):
             pushed[i] = record.pushed[(self.head + i) & self.mask]
-        if record.again >= 0:
-            record.again = (cython.cast(cython.uint, record.again) - self.head) & self.mask
+        if record.again != cython.NULL:
+            record.again = pushed + ((cython.cast(cython.uint, record.again - record.pushed) - self.head) & self.mask)
         free(record.pushed)
         record.pushed = pushed
         return 0

@@ -38,6 +38,7 @@ from cython.cimports.plait.core.frames import (
     plait_find_words,
     plait_frame_code,
     plait_frame_place,
+    plait_word,
     stat_result,
 )
 from cython.cimports.plait.core.ready import Runnable, Scheduler
@@ -53,6 +54,7 @@ from cython.cimports.plait.engine.record import (
     PLAIT_ERROR,
     PLAIT_MARK,
     PLAIT_NEW_ACTOR,
+    PLAIT_NO_TIME,
     PLAIT_NOT_KNOWN,
     PLAIT_RAISED,
     PLAIT_RECORDER,
@@ -66,18 +68,22 @@ from cython.cimports.plait.engine.record import (
     plait_counter_is_invariant,
     plait_event,
     plait_live,
-    plait_pushed,
+    plait_new_pushed,
     plait_record,
     plait_record_begin,
     plait_record_calibrate,
     plait_record_code,
     plait_record_end,
+    plait_record_first,
     plait_record_introduce,
     plait_record_keep_together,
+    plait_record_kept,
     plait_record_knows,
     plait_record_loop_until,
     plait_record_now,
     plait_record_turn_chunk,
+    plait_record_who,
+    plait_record_written,
     plait_record_wrote,
 )
 
@@ -173,7 +179,7 @@ class Recorder(Codes):
         record.chunk_count = chunk_count
         self.slow_ns = None
         record.signal_at = NEVER_NS
-        record.signal_fd = record.again = -1
+        record.signal_fd = -1
         record.owner = cython.cast(cython.p_void, self)
         record.next_actor = 1
         self.meta = {} if meta is None else meta
@@ -229,7 +235,7 @@ class Recorder(Codes):
         """Look where this interpreter keeps its frames; what is not found is not recorded."""
         record: cython.pointer(plait_record) = cython.address(self.record)
         record.frame_code = record.frame_previous = record.frame_place = -1
-        record.coroutine_frame = -1
+        record.coroutine_code = record.coroutine_place = -1
         if sys.version_info >= (3, 16):
             return 0
         namespace: dict = {}
@@ -263,13 +269,13 @@ class Recorder(Codes):
         if loop.recorder is not None:
             raise RuntimeError("this loop is recorded already: one recording at a time has its events")
         record: cython.pointer(plait_record) = cython.address(self.record)
-        pushed = cython.cast(cython.pointer(plait_pushed), calloc(loop.mask + 1, cython.sizeof(plait_pushed)))
+        pushed = plait_new_pushed(loop.mask + 1)
         if pushed == cython.NULL:
             raise MemoryError
         free(record.pushed)
         record.pushed = pushed
         self.begin_clock()
-        if record.written == 0:
+        if record.next == cython.NULL:
             plait_record_turn_chunk(record)
         if loop.thread == PyThread_get_thread_ident():
             task = current_task(loop)
@@ -307,11 +313,9 @@ class Recorder(Codes):
     def begin_slice_of(self, task):
         """A slice of this task runs while the recording begins."""
         record: cython.pointer(plait_record) = cython.address(self.record)
-        plait_record_begin(record, 0, 0, 0)
-        runnable: Runnable
+        plait_record_begin(record, PLAIT_NO_TIME, 0, 0)
         if isinstance(task, Runnable):
-            runnable = task
-            record.actor = runnable.identify(record)
+            record.actor = cython.cast(Runnable, task).identify(record)
         else:
             record.actor = self.foreign_task_actor(task)
 
@@ -470,9 +474,8 @@ class Recorder(Codes):
         memset(event, 0, EVENT_SIZE)
         event.start_ns = plait_record_now(record)
         event.actor = actor
-        event.waker = record.pusher
         event.type = PLAIT_CANCEL
-        event.flags = record.pusher_kind
+        plait_record_who(record, event)
         plait_record_wrote(record)
         return self.write_text(text)
 
@@ -520,7 +523,7 @@ class Recorder(Codes):
                 return 0
             if depth == 0:
                 innermost = site
-            frame = cython.cast(cython.pp_void, frame[record.frame_previous])
+            frame = cython.cast(cython.pp_void, plait_word(frame, record.frame_previous))
             if frame == cython.NULL:
                 break
         record.site = innermost
@@ -625,7 +628,7 @@ class Recorder(Codes):
     @property
     def written(self):
         """Events since the beginning, also those that the ring has lost."""
-        return self.record.written
+        return plait_record_written(cython.address(self.record))
 
     @property
     def slices(self):
@@ -657,19 +660,16 @@ class Recorder(Codes):
     def chunk(self, number):
         """(events as bytes, number of its first slice, when it begins) of the chunk, or None if the ring has lost it."""
         record: cython.pointer(plait_record) = cython.address(self.record)
-        position: cython.ulonglong = cython.cast(cython.ulonglong, number) * record.chunk_events
-        if position + record.mask + 1 < record.written + record.chunk_events or position >= record.written:
+        if (count := plait_record_kept(record, number)) == 0:
             return None
         chunk: plait_chunk = record.chunks[number % record.chunk_count]
-        count: cython.ulonglong = min(record.written - position, record.chunk_events)
-        start: cython.p_char = cython.cast(cython.p_char, record.events + (position & record.mask))
+        start: cython.p_char = cython.cast(cython.p_char, plait_record_first(record, number))
         return start[: count * EVENT_SIZE], chunk.first_slice, chunk.start_ns
 
     def began_ns(self, number):
         """When the chunk began, or None if the ring has lost it."""
         record: cython.pointer(plait_record) = cython.address(self.record)
-        position: cython.ulonglong = cython.cast(cython.ulonglong, number) * record.chunk_events
-        if position + record.mask + 1 < record.written + record.chunk_events or position >= record.written:
+        if plait_record_kept(record, number) == 0:
             return None
         return record.chunks[number % record.chunk_count].start_ns
 

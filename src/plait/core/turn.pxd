@@ -23,8 +23,6 @@ cdef class Core(Scheduler):
     @cython.final
     cdef int run_recorded(self, Runnable runnable) except -1
     @cython.final
-    cdef bint begin_task(self, plait_record* record, Task task) noexcept
-    @cython.final
     cdef int tell_slow(self, plait_record* record) except -1
     cdef int end_slice(self, Runnable runnable) except -1
     cdef int check_callback(self, object callback) except -1

@@ -24,7 +24,7 @@ from cython.cimports.plait.core.cpython import (
     plait_prefetch,
 )
 from cython.cimports.plait.core.current import plait_current_init, plait_leave_task
-from cython.cimports.plait.core.frames import plait_coroutine_place, plait_record_new_task
+from cython.cimports.plait.core.frames import plait_record_task
 from cython.cimports.plait.core.futures import Future, State
 from cython.cimports.plait.core.handles import Handle, ThreadSafeHandle, TimerHandle, TimerHeap
 from cython.cimports.plait.core.ready import Runnable, set_running
@@ -34,17 +34,16 @@ from cython.cimports.plait.core.watches import Watch
 from cython.cimports.plait.engine.contract import Engine
 from cython.cimports.plait.engine.record import (
     PLAIT_AGAIN,
+    PLAIT_BY_KERNEL,
     PLAIT_BY_SIGNAL,
-    PLAIT_NEW_ACTOR,
     PLAIT_RETURNED,
     plait_is_recorded,
-    plait_pushed,
     plait_record,
-    plait_record_begin,
+    plait_record_begin_here,
     plait_record_end,
     plait_record_end_here,
-    plait_record_knows,
     plait_record_pushes,
+    plait_usually,
 )
 
 from plait.standard import ThreadSafeHandleFace, format_handle, get_running_loop_or_none, iscoroutine, set_running_loop
@@ -61,7 +60,7 @@ plait_current_init()
 @cython.inline
 @cython.exceptval(check=False)
 @cython.nonecheck(False)
-def usual_outcome(record: cython.pointer(plait_record), task: Task) -> cython.bint:
+def usual_outcome(record: cython.pointer(plait_record), task: Task | None) -> cython.bint:
     """How nearly all slices of tasks end; False where Task.outcome() has to look."""
     if task.state == State.PENDING:
         if task._fut_waiter is None:
@@ -72,6 +71,15 @@ def usual_outcome(record: cython.pointer(plait_record), task: Task) -> cython.bi
         record.outcome = PLAIT_RETURNED
         return True
     return False
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+@cython.nonecheck(False)
+def begin_task(record: cython.pointer(plait_record), task: Task | None) -> cython.bint:
+    """Whose slice it is, where that takes no call."""
+    return plait_record_task(record, cython.address(task.actor), cython.cast(cython.p_void, task._coro), task.number)
 
 
 @cython.cfunc
@@ -227,7 +235,10 @@ class Core:
         if plait_is_recorded(self.record):
             self.record.woke_ns = self.record.boundary_ns  # unless it sleeps
             self.record.loop_due = True
-        return self.engine.wait(timeout_ns)
+        self.engine.wait(timeout_ns)
+        if plait_is_recorded(self.record):
+            plait_record_pushes(self.record, PLAIT_BY_KERNEL, 0)
+        return 0
 
     def leave_task(self):
         """Before anything runs that is not a Task of ours: it must see no current task, and a standard Task finds none when it steps.
@@ -274,39 +285,28 @@ class Core:
     def run_recorded(self, runnable):
         """As a slice of its actor."""
         record = self.record
-        pushed: cython.pointer(plait_pushed) = record.pushed + ((self.head - 1) & self.mask)
-        plait_record_begin(record, pushed.ns, pushed.kind, pushed.id)
-        if type(runnable) is not Task or not self.begin_task(record, cython.cast(Task, runnable)):
+        plait_record_begin_here(record, (self.head - 1) & self.mask)
+        if not (
+            plait_usually(type(runnable) is Task) and plait_usually(begin_task(record, cython.cast(Task, runnable)))
+        ):
             actor: cython.uint = runnable.identify(record)
             record.actor = actor
             record.running = actor != 0
-        if self._debug:
-            self.run_slowly(runnable)
-        else:
+        if plait_usually(not self._debug):
             runnable.run()
+        else:
+            self.run_slowly(runnable)
         record = self.record  # it may have ended, or begun
-        if plait_is_recorded(record) and record.running:
-            if type(runnable) is not Task or not usual_outcome(record, cython.cast(Task, runnable)):
+        if record != cython.NULL and record.running:
+            if not (
+                plait_usually(type(runnable) is Task)
+                and plait_usually(usual_outcome(record, cython.cast(Task, runnable)))
+            ):
                 runnable.outcome(record)
             plait_record_end_here(record)
             if record.slow:
                 self.tell_slow(record)
         return 0
-
-    @cython.nonecheck(False)
-    def begin_task(self, record, task):
-        """Whose slice it is, where that takes no call."""
-        if plait_record_knows(record, task.actor):
-            record.at = plait_coroutine_place(record, cython.cast(cython.p_void, task._coro))
-        elif task.actor == PLAIT_NEW_ACTOR and task.number:
-            actor: cython.uint = plait_record_new_task(record, cython.cast(cython.p_void, task._coro), task.number)
-            if actor == 0:
-                return False
-            task.actor = actor
-        else:
-            return False
-        record.actor = task.actor
-        return True
 
     @cython.nonecheck(False)
     def end_slice(self, runnable):
@@ -381,11 +381,11 @@ class Core:
         """call_soon_threadsafe() for a signal's handler."""
         if not plait_is_recorded(self.record) or self.thread != PyThread_get_thread_ident():
             return self.call_soon_threadsafe(callback, *args, context=context)
-        kind, pusher = self.record.pusher_kind, self.record.pusher
-        plait_record_pushes(self.record, PLAIT_BY_SIGNAL, signum)
         handle = self.call_soon_threadsafe(callback, *args, context=context)
         if plait_is_recorded(self.record):
-            plait_record_pushes(self.record, kind, pusher)
+            place: cython.uint = (self.head + self.count - 1) & self.mask
+            if self.ring[place] == cython.cast(cython.p_void, handle):
+                self.record.pushed[place].kind, self.record.pushed[place].id = PLAIT_BY_SIGNAL, signum
         return handle
 
     def time(self):

@@ -30,6 +30,7 @@ cdef extern from "record.h" nogil:
         PLAIT_LONG_SHIFT
         PLAIT_NOT_KNOWN
         PLAIT_NEW_ACTOR
+    const unsigned long long PLAIT_NO_TIME
     ctypedef struct plait_event:
         unsigned long long start_ns
         unsigned int duration
@@ -63,38 +64,45 @@ cdef extern from "record.h" nogil:
         unsigned short passed_over
     ctypedef struct plait_record:
         plait_event* next
+        plait_event* chunk_end
         plait_event* events
         plait_live* live
         plait_chunk* chunks
         unsigned long long mask
-        unsigned long long written, chunk_end
+        unsigned long long position
         unsigned long long slices
         unsigned long long boundary_ns
         unsigned long long woke_ns
         unsigned long long slow_ns, rare_ns
         void* owner
         unsigned long long counter_base, ns_base, counter_scale, first_counter, first_ns, calibrated_ns
-        plait_pushed cause
-        unsigned int actor, site
+        unsigned int actor, waker, site
         unsigned short at
-        unsigned char outcome, awaited, running, ending, loop_due, slow
+        unsigned char waker_kind
+        unsigned long long ready_ns
+        unsigned char running, loop_due
+        unsigned short ending, outcome, awaited
+        unsigned char slow
         unsigned int pusher, pusher_kind
         plait_pushed* pushed
-        long long again
+        plait_pushed* again
         plait_code* codes
         unsigned long long codes_mask
         unsigned int first_actor, next_actor
         unsigned int chunk_events, chunk_count
         int signal_fd
         unsigned long long signal_at
-        int frame_code, frame_previous, frame_place
-        long long coroutine_frame
+        long long frame_code, frame_previous, frame_place, coroutine_code, coroutine_place
     bint plait_is_recorded(const plait_record* record)
+    bint plait_usually(bint condition)
     unsigned long long plait_clock_ns()
     unsigned long long plait_counter()
     bint plait_counter_is_invariant()
     unsigned long long plait_record_now(const plait_record* record)
     void plait_record_calibrate(plait_record* record)
+    unsigned long long plait_record_written(const plait_record* record)
+    plait_event* plait_record_first(const plait_record* record, unsigned long long chunk)
+    unsigned long long plait_record_kept(const plait_record* record, unsigned long long chunk)
     void plait_record_turn_chunk(plait_record* record)
     void plait_record_wrote(plait_record* record)
     void plait_record_keep_together(plait_record* record, unsigned int count)
@@ -102,9 +110,12 @@ cdef extern from "record.h" nogil:
     void plait_record_end(plait_record* record)
     void plait_record_end_here(plait_record* record)
     void plait_record_begin(plait_record* record, unsigned long long ready_ns, unsigned int waker_kind, unsigned int waker)
+    void plait_record_begin_here(plait_record* record, unsigned int place)
     void plait_record_loop_until(plait_record* record, unsigned long long now)
     void plait_record_idle(plait_record* record)
     void plait_record_busy(plait_record* record)
+    plait_pushed* plait_new_pushed(unsigned int places)
+    void plait_record_who(const plait_record* record, plait_event* event)
     void plait_record_ready(plait_record* record, unsigned int place, unsigned int actor)
     unsigned int plait_record_introduce(plait_record* record, unsigned int previous, unsigned int kind, unsigned int code,
                                         unsigned int number)
