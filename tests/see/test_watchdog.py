@@ -219,6 +219,32 @@ with plait.watchdog():
     assert any('File "<string>"' in line and "in main" in line for line in rest[:3]), ended.errors
 
 
+def test_scarce_processors_are_not_taken_for_c_code_that_keeps_the_lock() -> None:
+    """The report is late as all threads share one processor with programs that compute, and says nothing of C code: run() sees that."""
+    output = run("""
+import os, subprocess, sys
+burn = "import sys; print(flush=True)\\nwhile True: pass"
+async def main():
+    with plait.watchdog(50, report):
+        for number in range(1, 4):
+            while sum(not block.ended for block in blocks()) < number:
+                pass
+            await asyncio.sleep(0)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+others = [subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) for _ in range(3)]
+try:
+    for other in others:
+        other.stdout.readline()
+    plait.run(main())
+finally:
+    for other in others:
+        other.kill()
+        other.communicate()
+print(len([block for block in blocks() if not block.ended]) >= 3)
+""")
+    assert "True\n" == output
+
+
 def test_the_default_report_goes_to_standard_error() -> None:
     def answer(process: subprocess.Popen[str]) -> None:
         assert process.stdin is not None

@@ -72,7 +72,8 @@ struct plait_watched {
     long long since_ns;          /* when it was first seen where it still is */
     long long starved_ns;        /* for how long of that its thread was ready to run and had no processor */
     long long looked_ns, used_ns; /* the last look (0: there is none yet), and the processor time of the thread then */
-    int reported;                /* this block was told of */
+    int reported;                /* this block is to be told of, at its end at the latest */
+    int asked;                   /* the side thread was asked to tell of it */
 };
 
 static struct {
@@ -89,6 +90,8 @@ static struct {
     long long blocked_until_ns;  /* 0: it still is */
     long long blocked_starved_ns; /* not 0: it had no processor for so long, and is no block without that */
     long long asked_ns;          /* when the side thread was asked; 0: it has taken it, or nothing was asked */
+    long long asked_starved_ns;  /* for how long the loop's thread had had no processor by then */
+    long long asked_waited_ns;   /* and the side thread */
     long long looked_ns, scanned_ns;
     long long scan_every_ns;     /* 0: never */
     int stack_signal;            /* faulthandler writes the stack of the thread that gets it; 0: not to be had */
@@ -302,28 +305,56 @@ static struct plait_watched *plait_place_of(void *loop) {
     return NULL;
 }
 
-/* Whether the side thread waits for the interpreter lock for longer than Python code would let it: C code keeps it. */
-static int plait_lock_is_kept(long long now) {
-    long long since = atomic_load(&plait_side.wants_lock_ns);
-    if (since != 0) return now - since > PLAIT_LOCK_NS;
-    return atomic_load(&plait_side.serving) && now - plait_monitor.asked_ns > PLAIT_SERVING_LOCK_NS;
-}
-
 /* The kernel's number of a thread, from that of its clock, which has it negated above three bits (the kernel's ABI). */
 static int plait_kernel_id(clockid_t clock) { return ~(clock >> 3); }
 
+/* The beginning of what /proc tells of a thread of this process; empty where it tells nothing. */
+static void plait_read_of_thread(int id, const char *file, char *text, size_t room) {
+    char path[48];
+    snprintf(path, sizeof path, "/proc/self/task/%d/%s", id, file);
+    text[0] = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    ssize_t size = read(fd, text, room - 1);
+    close(fd);
+    text[size > 0 ? size : 0] = 0;
+}
+
 /* Whether a thread of this process runs or would if it had a processor. */
 static int plait_is_ready(int id) {
-    char path[48], line[128];
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", id);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t size = read(fd, line, sizeof line - 1);
-    close(fd);
-    if (size <= 0) return 0;
-    line[size] = 0;
-    char *name_end = strrchr(line, ')');
+    char text[128];
+    plait_read_of_thread(id, "stat", text, sizeof text);
+    char *name_end = strrchr(text, ')');
     return name_end != NULL && name_end[1] == ' ' && name_end[2] == 'R';
+}
+
+/* For how long it was ready in all its life and had no processor, up to when it last got one; 0 where the kernel does not count that. */
+static long long plait_waited_ns(int id) {
+    char text[128];
+    long long waited = 0;
+    plait_read_of_thread(id, "schedstat", text, sizeof text);
+    return sscanf(text, "%*s %lld", &waited) == 1 ? waited : 0;
+}
+
+/* The kernel's number of the side thread; 0: there is none. */
+static int plait_side_id(void) {
+    clockid_t clock;
+    return plait_side.started && pthread_getcpuclockid(plait_side.thread, &clock) == 0 ? plait_kernel_id(clock) : 0;
+}
+
+/* Whether the side thread waits for the interpreter lock for longer than Python code would let it: C code keeps it. For how long the
+   loop's thread or the side thread had no processor does not count. */
+static int plait_lock_is_kept(const struct plait_watched *watched, long long now) {
+    long long since = atomic_load(&plait_side.wants_lock_ns), limit = PLAIT_LOCK_NS;
+    if (since == 0) {
+        if (!atomic_load(&plait_side.serving)) return 0;
+        since = plait_monitor.asked_ns;
+        limit = PLAIT_SERVING_LOCK_NS;
+    }
+    if (now - since <= limit) return 0;
+    int side = plait_side_id();
+    long long starved = watched->starved_ns - plait_monitor.asked_starved_ns + plait_waited_ns(side) - plait_monitor.asked_waited_ns;
+    return now - since - starved > limit && !plait_is_ready(side);
 }
 
 /* Add up for how long the thread of a loop that stands where it stood was ready and did not run. */
@@ -345,6 +376,8 @@ static void plait_ask_for_report(struct plait_watched *watched, long long now, l
     plait_monitor.blocked_until_ns = until_ns;
     plait_monitor.blocked_starved_ns = starved_ns;
     plait_monitor.asked_ns = now;
+    plait_monitor.asked_starved_ns = watched->starved_ns;
+    plait_monitor.asked_waited_ns = plait_waited_ns(plait_side_id());
     plait_side_ring(PLAIT_ASKED_REPORT);
 }
 
@@ -361,7 +394,7 @@ static void plait_look_at(struct plait_watched *watched, long long now, int late
         watched->seen_told = *watched->told;
         watched->since_ns = now;
         watched->starved_ns = 0;
-        watched->reported = 0;
+        watched->reported = watched->asked = 0;
         watched->looked_ns = 0; /* as long as it sleeps */
         if (thread != 0 && !*watched->sleeping) plait_see_starving(watched, thread, now);
         return;
@@ -369,13 +402,13 @@ static void plait_look_at(struct plait_watched *watched, long long now, int late
     plait_see_starving(watched, thread, now);
     /* A slice whose thread had no processor, because others had it, is not to blame for that. */
     if (now - watched->since_ns - watched->starved_ns < plait_monitor.threshold_ns) return;
-    if (!watched->reported) {
-        watched->reported = 1;
-        if (plait_monitor.asked_ns != 0) return; /* the side thread has not even got to the one before */
+    watched->reported = 1;
+    if (!watched->asked && plait_monitor.asked_ns == 0) { /* else it has not even got to the one before */
+        watched->asked = 1;
         plait_monitor.stack_told = 0;
         plait_ask_for_report(watched, now, 0, 0);
     } else if (plait_monitor.asked_ns != 0 && plait_monitor.blocked_until_ns == 0 && plait_monitor.blocked_loop == watched->loop &&
-               plait_monitor.stack_signal != 0 && !plait_monitor.stack_told && plait_lock_is_kept(now)) {
+               plait_monitor.stack_signal != 0 && !plait_monitor.stack_told && plait_lock_is_kept(watched, now)) {
         plait_monitor.stack_told = 1;
         char line[160];
         int size = snprintf(line, sizeof line,
