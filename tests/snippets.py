@@ -16,6 +16,15 @@ def ready():
     print("ready", flush=True)
 """
 
+# Two tasks that run it with the same locks in two orders are in deadlock.
+TAKE = """
+async def take(first, second, met):
+    async with first:
+        await met.wait()
+        async with second:
+            pass
+"""
+
 
 @dataclass(frozen=True)
 class Ended:

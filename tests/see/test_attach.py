@@ -15,20 +15,16 @@ from typing import Any
 
 import pytest
 
-from plait.see import attach, client, serving, tree, waits
+from plait import standard
+from plait.see import attach, client, serving, snapshot, tree, waits
 from plait.see.client import Attached, CannotAttach
 
-from snippets import Ended, run_program, sends
+from snippets import TAKE, Ended, run_program, sends
 
 pytestmark = pytest.mark.usefixtures("engine")
 NOBODY = 65534
 
-TWO_LOCKS = """
-async def take(first, second, met):
-    async with first:
-        await met.wait()
-        async with second:
-            pass
+TWO_LOCKS = f"""{TAKE}
 async def main():
     a, b = asyncio.Lock(), asyncio.Lock()
     met = asyncio.Barrier(2)
@@ -792,7 +788,34 @@ def test_a_task_that_has_ended_meanwhile_holds_no_lock(loop: Any) -> None:
     async def main() -> None:
         task = asyncio.create_task(asyncio.sleep(0))
         await task
-        assert [] == waits.held_locks(task, [asyncio.Lock()])
+        lock = asyncio.Lock()
+        assert [] == waits.held_locks(task, {id(lock): lock})
+
+    loop.run_until_complete(main())
+
+
+def test_a_gather_is_asked_once_however_many_it_waits_for(loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at all that it waits for: to ask it for each of them would take a second for two thousand."""
+    asked: list[str] = []
+    look = standard.gathers_tasks_only
+
+    def counted(task: Any) -> bool:
+        asked.append(task.get_name())
+        return look(task)
+
+    monkeypatch.setattr(standard, "gathers_tasks_only", counted)
+
+    async def gathers() -> None:
+        await asyncio.gather(*(asyncio.sleep(1000) for _ in range(50)))
+
+    async def main() -> None:
+        task = asyncio.create_task(gathers(), name="gathers")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        [told] = [each for each in snapshot.tasks_of(loop, 1000) if each["name"] == "gathers"]
+        assert (50, ["gathers"]) == (len(told["on"]), asked)
+        task.cancel()
+        await asyncio.wait([task])
 
     loop.run_until_complete(main())
 

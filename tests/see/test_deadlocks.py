@@ -32,10 +32,6 @@ async def end(tasks: "list[asyncio.Task[Any]]") -> None:
             break
         for _ in range(5):
             await asyncio.sleep(0)
-    for task in tasks:
-        if not task.done():
-            task.get_coro().close()  # type: ignore[union-attr]
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -51,8 +47,11 @@ def record(loop: Any, tmp_path: Path) -> Record:
         await end(tasks)
 
     def run(scene: Scene) -> Recording:
+        told: list[str] = []
+        loop.set_exception_handler(lambda _, context: told.append(context["message"]))
         loop.run_until_complete(program(scene))
         gc.collect()
+        assert set(told) <= {"Task was destroyed but it is pending!"}
         return read(path)
 
     return run

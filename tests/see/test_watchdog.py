@@ -11,16 +11,17 @@ import pytest
 import plait
 from plait.see import hints, watchdog
 from plait.see.findings import find
+from plait.see.model import STARVED
 from plait.see.recording import read
 from plait.see.summary import summarize
 
-from snippets import run_program
+from snippets import TAKE, run_program
 
 pytestmark = pytest.mark.usefixtures("engine")
 
-# `told` has what was reported, in order; `seen(n)` waits, blocking the loop, until there are n blocks.
+# `told` has what was reported, in order; `wait_until(condition)` waits, blocking the loop, and looks at it after each report.
 PROLOGUE = """
-import time
+import contextlib, subprocess, time
 told, changed = [], threading.Condition()
 def report(found):
     with changed:
@@ -41,6 +42,22 @@ def is_told(scene):
         if not told:
             return False
     return True
+@contextlib.contextmanager
+def scarce_processor(others):
+    # This process shares one with so many that compute.
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    burn = [sys.executable, "-c", "print(flush=True)\\nwhile True: pass"]
+    burning = [subprocess.Popen(burn, stdout=subprocess.PIPE) for _ in range(others)]
+    try:
+        for each in burning:
+            each.stdout.readline()
+        yield
+    finally:
+        for each in burning:
+            each.kill()
+            each.communicate()
+        os.sched_setaffinity(0, before)
 """
 
 
@@ -77,7 +94,6 @@ def test_a_slice_that_had_no_processor_is_not_to_blame(tmp_path: Path) -> None:
     """Another process has it meanwhile, which the loop's thread, of the lowest priority for so long, cannot get it from."""
     path = tmp_path / "out.plait"
     output = run(f"""
-import os, subprocess, sys
 from plait.see import serving, watchdog
 reports, take = 0, watchdog.report_taken
 def count_reports():
@@ -85,7 +101,6 @@ def count_reports():
     take()
     reports += 1
 watchdog.report_taken = count_reports
-burn = "import sys; print(flush=True)\\nwhile True: pass"
 def pushed_aside():
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     until = time.monotonic() + 0.4
@@ -100,12 +115,8 @@ async def main():
             pushed_aside()
             while reports == before:
                 await asyncio.sleep(0.001)
-before = os.sched_getaffinity(0)
-os.sched_setaffinity(0, {{min(before)}})
-with subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) as other:
-    other.stdout.readline()
+with scarce_processor(1):
     plait.run(main())
-    other.kill()
 print([block for block in blocks() if block.function == "pushed_aside"])
 """)
     assert "[]\n" == output
@@ -116,6 +127,37 @@ print([block for block in blocks() if block.function == "pushed_aside"])
     told = [finding for finding in find(recording, summary) if finding.text.startswith("the thread had no processor")]
     long = [finding for finding in told if finding.duration_ns > 300_000_000]
     assert ["info"] * 3 == [finding.level for finding in long]
+
+
+def test_a_slice_in_which_the_process_was_stopped_is_not_to_blame(tmp_path: Path) -> None:
+    """The monitor stood still as well: that it did is how it knows, if it sees the slice before and after."""
+    path = tmp_path / "out.plait"
+    stop = """
+import os, signal, sys, time
+print(flush=True)
+sys.stdin.readline()
+time.sleep(0.05)
+os.kill(os.getppid(), signal.SIGSTOP)
+time.sleep(0.6)
+os.kill(os.getppid(), signal.SIGCONT)
+time.sleep(0.05)
+print(flush=True)
+"""
+    output = run(f"""
+async def main():
+    with plait.record({str(path)!r}), plait.watchdog(200, report):
+        await asyncio.sleep(0.01)
+        os.write(other.stdin.fileno(), b"\\n")
+        other.stdout.readline()
+        await asyncio.sleep(0.1)
+with subprocess.Popen([sys.executable, "-c", {stop!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    other.stdout.readline()
+    plait.run(main())
+print(blocks())
+""")
+    assert "[]\n" == output
+    [duration_ns] = [mark.duration_ns for mark in read(path).marks if mark.text == STARVED]
+    assert duration_ns > 500_000_000
 
 
 def test_a_slice_that_begins_to_be_watched_and_then_computes_is_reported() -> None:
@@ -222,24 +264,14 @@ with plait.watchdog():
 def test_scarce_processors_are_not_taken_for_c_code_that_keeps_the_lock() -> None:
     """The report is late as all threads share one processor with programs that compute, and says nothing of C code: run() sees that."""
     output = run("""
-import os, subprocess, sys
-burn = "import sys; print(flush=True)\\nwhile True: pass"
 async def main():
     with plait.watchdog(50, report):
         for number in range(1, 4):
             while sum(not block.ended for block in blocks()) < number:
                 pass
             await asyncio.sleep(0)
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-others = [subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) for _ in range(3)]
-try:
-    for other in others:
-        other.stdout.readline()
+with scarce_processor(3):
     plait.run(main())
-finally:
-    for other in others:
-        other.kill()
-        other.communicate()
 print(len([block for block in blocks() if not block.ended]) >= 3)
 """)
     assert "True\n" == output
@@ -379,12 +411,7 @@ async def lost():
 async def scene():
     return asyncio.create_task(lost())
 """,
-    "deadlock": """
-async def take(first, second, met):
-    async with first:
-        await met.wait()
-        async with second:
-            pass
+    "deadlock": f"""{TAKE}
 async def scene():
     a, b, met = asyncio.Lock(), asyncio.Lock(), asyncio.Barrier(2)
     return asyncio.gather(take(a, b, met), take(b, a, met))

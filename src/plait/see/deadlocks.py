@@ -2,6 +2,7 @@
 tasks themselves has to say it, and what it finds becomes a mark.
 """
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,8 @@ from plait.see.model import DEADLOCK
 from plait.see.tree import Task, circles, show, what
 
 __all__ = ["Deadlock", "deadlocks", "note"]
+
+logger = logging.getLogger("plait")
 
 TEXT_MAX = 420  # characters of a mark, which has 600 bytes for them and for its place
 TASKS_MAX = 2000  # that are looked at when a recording ends: a look at each takes 20 microseconds of the loop
@@ -32,13 +35,23 @@ class Deadlock:
 
 def note(recorder: Any, loop: Any, at_ns: int = 0) -> None:
     """Write down in a recording which tasks of its loop are in deadlock now, or then, when it ended. Any thread may."""
+    try:
+        found = certain(loop)
+    except Exception:  # of a look at objects that are the program's: no reason to end it
+        logger.warning("plait could not look for deadlocks", exc_info=True)
+        return
+    for each in found:
+        each.write_down(recorder, at_ns or recorder.now_ns)
+
+
+def certain(loop: Any) -> list[Deadlock]:
+    """Those of a loop that may be running in another thread."""
     found = deadlocks(snapshot.tasks_of(loop, TASKS_MAX))
     if found and side.pulse(loop)[-1] not in (0, threading.get_ident()):
         # The loop went on while it was looked at: what is a circle stays one.
         again = deadlocks(snapshot.tasks_of(loop, TASKS_MAX))
         found = [each for each in found if each in again]
-    for each in found:
-        each.write_down(recorder, at_ns or recorder.now_ns)
+    return found
 
 
 def deadlocks(tasks: Iterable[Task]) -> list[Deadlock]:

@@ -137,20 +137,13 @@ class FlightRecorder:
                 name = f"flight-{os.getpid()}-{next(self._numbers)}-{reason}.plait"
                 path = os.path.join(self.folder, name)
             path = os.fspath(path)
-            self._note_deadlocks(recorder)
+            if (loop := recorder.loop) is not None:
+                # For this file: the ring may have lost what the watchdog wrote when they began.
+                deadlocks.note(recorder, loop)
             write_last(recorder, self._meta | {"reason": reason}, path, self._seconds)
             self.dumps.append(path)
         logger.info("plait wrote the last %g seconds to %s (%s)", self._seconds, path, reason)
         return path
-
-    @staticmethod
-    def _note_deadlocks(recorder: core.Recorder) -> None:
-        """For this file: the ring may have lost what the watchdog wrote when they began."""
-        if (loop := recorder.loop) is not None:
-            try:
-                deadlocks.note(recorder, loop)
-            except Exception:  # as at the end of a recording
-                logger.warning("plait could not look for deadlocks", exc_info=True)
 
     def mark(self, text: str) -> None:
         """A named point in time, drawn in the picture."""

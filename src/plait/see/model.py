@@ -29,7 +29,7 @@ __all__ = [
 # In the text of a watchdog's mark, between the task and the advice.
 BLOCKS = "blocks the thread: "
 # The text of its mark of a slice that was long only because the thread, ready to run, stood without a processor so long.
-STARVED = "the thread had no processor: others had it"
+STARVED = "the thread had no processor: others had it, or the process was stopped"
 # The text of a mark of tasks that wait for each other begins so; then how many, and after ": " who waits for what.
 DEADLOCK = "deadlock: "
 

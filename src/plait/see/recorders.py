@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import platform
 import select
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RING_SIZE", "FileRecording", "mark", "record"]
 
-logger = logging.getLogger("plait")
 
 RING_SIZE = 32 * 1024 * 1024
 # The writer looks at least so often, and is told when a quarter of the ring is full.
@@ -128,10 +126,7 @@ class FileRecording:
     def _loop_ends(self, loop: Loop) -> None:
         """What waits for each other now will do so for ever. The events do not tell who is awaited."""
         self._end_ns = self._recorder.now_ns
-        try:
-            deadlocks.note(self._recorder, loop, self._end_ns)
-        except Exception:  # of a look at objects that are the program's: no reason to end it
-            logger.warning("plait could not look for deadlocks at the end of a recording", exc_info=True)
+        deadlocks.note(self._recorder, loop, self._end_ns)
 
     def _close(self) -> None:
         if self._file is not None:

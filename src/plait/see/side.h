@@ -37,8 +37,9 @@ enum {
     PLAIT_ASKED_SCAN = 8,   /* it is time to look for what is wrong with the tasks */
     PLAIT_LOOPS_MAX = 64,
     PLAIT_STARVED_MIN_NS = 1000000,
-    PLAIT_LOCK_NS = 8000000, /* Python code gives the interpreter lock up after 5 ms */
+    PLAIT_LOCK_NS = 12000000, /* Python code gives the interpreter lock up after 5 ms; a virtual machine may stand for some more */
     PLAIT_SERVING_LOCK_NS = 40000000,
+    PLAIT_ASKED_TICK_NS = 2000000, /* looks are as near to each other while the side thread waits for the lock */
     PLAIT_STACK_BYTES = 1 << 20, /* of address space; what is not touched costs nothing */
 };
 
@@ -90,8 +91,8 @@ static struct {
     long long blocked_until_ns;  /* 0: it still is */
     long long blocked_starved_ns; /* not 0: it had no processor for so long, and is no block without that */
     long long asked_ns;          /* when the side thread was asked; 0: it has taken it, or nothing was asked */
-    long long asked_starved_ns;  /* for how long the loop's thread had had no processor by then */
-    long long asked_waited_ns;   /* and the side thread */
+    long long asked_used_ns;     /* the processor time of the loop's thread by then */
+    long long asked_waited_ns;   /* and for how long the side thread had had no processor */
     long long looked_ns, scanned_ns;
     long long scan_every_ns;     /* 0: never */
     int stack_signal;            /* faulthandler writes the stack of the thread that gets it; 0: not to be had */
@@ -308,6 +309,12 @@ static struct plait_watched *plait_place_of(void *loop) {
 /* The kernel's number of a thread, from that of its clock, which has it negated above three bits (the kernel's ABI). */
 static int plait_kernel_id(clockid_t clock) { return ~(clock >> 3); }
 
+/* 0: there is no such thread any more. */
+static int plait_id_of(pthread_t thread) {
+    clockid_t clock;
+    return pthread_getcpuclockid(thread, &clock) == 0 ? plait_kernel_id(clock) : 0;
+}
+
 /* The beginning of what /proc tells of a thread of this process; empty where it tells nothing. */
 static void plait_read_of_thread(int id, const char *file, char *text, size_t room) {
     char path[48];
@@ -338,33 +345,35 @@ static long long plait_waited_ns(int id) {
 
 /* The kernel's number of the side thread; 0: there is none. */
 static int plait_side_id(void) {
-    clockid_t clock;
-    return plait_side.started && pthread_getcpuclockid(plait_side.thread, &clock) == 0 ? plait_kernel_id(clock) : 0;
+    return plait_side.started ? plait_id_of(plait_side.thread) : 0;
 }
 
-/* Whether the side thread waits for the interpreter lock for longer than Python code would let it: C code keeps it. For how long the
-   loop's thread or the side thread had no processor does not count. */
-static int plait_lock_is_kept(const struct plait_watched *watched, long long now) {
+/* Whether the side thread waits for the interpreter lock for longer than Python code would let it: C code keeps it. Only what the
+   loop's thread ran of that counts, unless it waits in C; and not for how long the side thread had no processor. */
+static int plait_lock_is_kept(const struct plait_watched *watched, int id, long long now) {
     long long since = atomic_load(&plait_side.wants_lock_ns), limit = PLAIT_LOCK_NS;
     if (since == 0) {
         if (!atomic_load(&plait_side.serving)) return 0;
         since = plait_monitor.asked_ns;
         limit = PLAIT_SERVING_LOCK_NS;
     }
-    if (now - since <= limit) return 0;
+    long long passed = now - since, ran = watched->used_ns - plait_monitor.asked_used_ns;
+    if (ran < passed && plait_is_ready(id)) passed = ran;
+    if (passed <= limit) return 0;
     int side = plait_side_id();
-    long long starved = watched->starved_ns - plait_monitor.asked_starved_ns + plait_waited_ns(side) - plait_monitor.asked_waited_ns;
-    return now - since - starved > limit && !plait_is_ready(side);
+    return passed - (plait_waited_ns(side) - plait_monitor.asked_waited_ns) > limit && !plait_is_ready(side);
 }
 
-/* Add up for how long the thread of a loop that stands where it stood was ready and did not run. */
-static void plait_see_starving(struct plait_watched *watched, unsigned long thread, long long now) {
+/* Add up for how long the thread of a loop that stands where it stood was ready and did not run. `late`: as it was with the monitor
+   itself, which tells more than the state that the thread has now. */
+static void plait_see_starving(struct plait_watched *watched, unsigned long thread, long long now, int late) {
     clockid_t clock;
     struct timespec used;
     if (pthread_getcpuclockid((pthread_t)thread, &clock) != 0 || clock_gettime(clock, &used) < 0) return;
     long long used_ns = (long long)used.tv_sec * 1000000000LL + used.tv_nsec;
     long long idle_ns = now - watched->looked_ns - (used_ns - watched->used_ns);
-    if (watched->looked_ns != 0 && now > watched->since_ns && idle_ns > PLAIT_STARVED_MIN_NS && plait_is_ready(plait_kernel_id(clock)))
+    if (watched->looked_ns != 0 && now > watched->since_ns && idle_ns > PLAIT_STARVED_MIN_NS &&
+        (late || plait_is_ready(plait_kernel_id(clock))))
         watched->starved_ns += idle_ns;
     watched->looked_ns = now;
     watched->used_ns = used_ns;
@@ -376,16 +385,16 @@ static void plait_ask_for_report(struct plait_watched *watched, long long now, l
     plait_monitor.blocked_until_ns = until_ns;
     plait_monitor.blocked_starved_ns = starved_ns;
     plait_monitor.asked_ns = now;
-    plait_monitor.asked_starved_ns = watched->starved_ns;
+    plait_monitor.asked_used_ns = watched->used_ns;
     plait_monitor.asked_waited_ns = plait_waited_ns(plait_side_id());
     plait_side_ring(PLAIT_ASKED_REPORT);
 }
 
-/* Called with the mutex held. `late`: the monitor itself did not run for long (the process was stopped), so nobody is to blame. */
+/* Called with the mutex held. `late`: the monitor itself did not run for long (the process was stopped), so that nobody is to blame. */
 static void plait_look_at(struct plait_watched *watched, long long now, int late) {
     unsigned long thread = *watched->thread;
     if (thread == 0 || *watched->sleeping || *watched->head != watched->seen_head || *watched->turns != watched->seen_turns ||
-        *watched->told != watched->seen_told || late) {
+        *watched->told != watched->seen_told) {
         int starved = watched->starved_ns != 0 && now - watched->since_ns >= plait_monitor.threshold_ns && !late;
         if ((watched->reported || starved) && plait_monitor.asked_ns == 0) /* that the block is over is told too */
             plait_ask_for_report(watched, now, now, watched->reported ? 0 : watched->starved_ns);
@@ -396,10 +405,10 @@ static void plait_look_at(struct plait_watched *watched, long long now, int late
         watched->starved_ns = 0;
         watched->reported = watched->asked = 0;
         watched->looked_ns = 0; /* as long as it sleeps */
-        if (thread != 0 && !*watched->sleeping) plait_see_starving(watched, thread, now);
+        if (thread != 0 && !*watched->sleeping) plait_see_starving(watched, thread, now, 0);
         return;
     }
-    plait_see_starving(watched, thread, now);
+    plait_see_starving(watched, thread, now, late);
     /* A slice whose thread had no processor, because others had it, is not to blame for that. */
     if (now - watched->since_ns - watched->starved_ns < plait_monitor.threshold_ns) return;
     watched->reported = 1;
@@ -408,7 +417,8 @@ static void plait_look_at(struct plait_watched *watched, long long now, int late
         plait_monitor.stack_told = 0;
         plait_ask_for_report(watched, now, 0, 0);
     } else if (plait_monitor.asked_ns != 0 && plait_monitor.blocked_until_ns == 0 && plait_monitor.blocked_loop == watched->loop &&
-               plait_monitor.stack_signal != 0 && !plait_monitor.stack_told && plait_lock_is_kept(watched, now)) {
+               plait_monitor.stack_signal != 0 && !plait_monitor.stack_told &&
+               plait_lock_is_kept(watched, plait_id_of((pthread_t)thread), now)) {
         plait_monitor.stack_told = 1;
         char line[160];
         int size = snprintf(line, sizeof line,
@@ -426,6 +436,7 @@ static void *plait_monitor_main(void *unused) {
         long long next = plait_side_now_ns(), tick = plait_monitor.threshold_ns / 10;
         if (tick > 10000000) tick = 10000000;
         if (tick < 500000) tick = 500000;
+        if (plait_monitor.asked_ns != 0 && tick > PLAIT_ASKED_TICK_NS) tick = PLAIT_ASKED_TICK_NS;
         int late = next - plait_monitor.looked_ns > 2 * tick + plait_monitor.threshold_ns;
         plait_monitor.looked_ns = next;
         for (int i = 0; i < PLAIT_LOOPS_MAX; i++)

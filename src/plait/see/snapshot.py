@@ -182,7 +182,8 @@ def linked(
     link_locks(tasks, waits, told)
     for task in tasks:
         wait, entry = waits[id(task)], told[id(task)]
-        entry["on"] += [id(each) for each in wait.tasks if id(each) in told and id(each) not in entry["on"]]
+        entry["on"] |= dict.fromkeys(id(each) for each in wait.tasks if id(each) in told)
+        entry["on"] = list(entry["on"])
         if wait.due is not None:
             entry["due_s"] = round(wait.due - now, 3)
         if wait.any_of:
@@ -215,7 +216,7 @@ def of_task(task: Any, wait: Wait, runs: bool, frames: list[types.FrameType], st
         "state": "runs" if runs else "ready" if wait.kind == WaitKind.NONE else "waits",
         "kind": wait.kind.name,
         "text": wait.text,
-        "on": [],
+        "on": {},  # a set that keeps its order, as long as others are linked
         "cancelling": task.cancelling() if hasattr(task, "cancelling") else 0,
         "place": own_place(frames),
         "stack": [place(frame) for frame in frames[-STACK_MAX:]] if stacks else [],
@@ -257,17 +258,21 @@ def link_gathered(tasks: list[Any], waits: dict[int, Wait], told: dict[int, dict
                 waiting_on.setdefault(id(future), []).append(task)
     if not waiting_on:
         return
+    waiters: dict[int, Any] = {}
     for task in tasks:
         for future in standard.completes(task):
             for waiter in waiting_on.get(id(future), ()):
-                entry = told[id(waiter)]
-                if id(task) not in entry["on"] and waiter is not task:
-                    entry["on"].append(id(task))
-                if waits[id(waiter)].kind == WaitKind.FUTURE:
-                    entry["kind"] = WaitKind.TASK.name
-                    entry["text"] = "gather()" if standard.is_gathering(waiter) else "shield()"
-                    if not standard.gathers_tasks_only(waiter):
-                        entry["guessed"] = True  # somebody else may complete it, too
+                waiters[id(waiter)] = waiter
+                if waiter is not task:
+                    told[id(waiter)]["on"][id(task)] = None
+    # Once for each that waits, not for each that it waits for: a gather() of thousands is asked about all of them.
+    for waiter in waiters.values():
+        if waits[id(waiter)].kind == WaitKind.FUTURE:
+            entry = told[id(waiter)]
+            entry["kind"] = WaitKind.TASK.name
+            entry["text"] = "gather()" if standard.is_gathering(waiter) else "shield()"
+            if not standard.gathers_tasks_only(waiter):
+                entry["guessed"] = True  # somebody else may complete it, too
 
 
 def link_locks(tasks: list[Any], waits: dict[int, Wait], told: dict[int, dict[str, Any]]) -> None:
@@ -278,15 +283,14 @@ def link_locks(tasks: list[Any], waits: dict[int, Wait], told: dict[int, dict[st
             wanted[id(wait.lock)] = wait.lock
     if not wanted:
         return
-    locks = list(wanted.values())
     holders: dict[int, list[Any]] = {}
     for task in tasks[:LOCK_TASKS_MAX]:
-        for lock in held_locks(task, locks):
+        for lock in held_locks(task, wanted):
             holders.setdefault(id(lock), []).append(task)
     for waiter, wait in waits.items():
         held_by = holders.get(id(wait.lock), []) if wait.lock is not None else []
         if held_by:
-            told[waiter]["on"] += [id(task) for task in held_by if id(task) not in told[waiter]["on"]]
+            told[waiter]["on"] |= dict.fromkeys(id(task) for task in held_by)
             told[waiter]["text"] += " held by " + ", ".join(task.get_name() for task in held_by[:3])
             # Whoever has one of a semaphore's places may give it back, also those that are not seen to hold one.
             wait.any_of = isinstance(wait.lock, asyncio.Semaphore)

@@ -266,8 +266,8 @@ BY_NAME = {
 }
 
 
-def held_locks(task: Any, locks: list[Any]) -> list[Any]:
-    """Which of the locks the task holds by `async with`."""
+def held_locks(task: Any, locks: dict[int, Any]) -> list[Any]:
+    """Which of the locks, by id, the task holds by `async with`."""
     held = []
     chain = list(coroutine_chain(task))
     # The last awaits nothing; a task that has ended since it was listed has no chain at all.
@@ -278,7 +278,7 @@ def held_locks(task: Any, locks: list[Any]) -> list[Any]:
         if entering is not None and any(each is entering for each in managers):
             # Not held yet: its exit is put on the stack before it is entered.
             managers.pop(next(place for place, each in enumerate(managers) if each is entering))
-        held += [lock for lock in locks if any(each is lock for each in managers)]
+        held += [each for each in managers if id(each) in locks]
     return held
 
 
