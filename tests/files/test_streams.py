@@ -82,10 +82,7 @@ def test_the_ends_of_a_fifo_find_each_other(run, tmp_path: Path, first: str) -> 
 
         async def read() -> str:
             async with plait.open(path) as file:
-                # Open before somebody writes, the file is at its end until somebody does.
-                while not (text := await file.read()):
-                    await asyncio.sleep(0)
-                return text
+                return await file.read()
 
         async def write() -> None:
             async with plait.open(path, "w") as file:
@@ -97,6 +94,48 @@ def test_the_ends_of_a_fifo_find_each_other(run, tmp_path: Path, first: str) -> 
             await asyncio.sleep(0)
         running.append(asyncio.ensure_future(tasks.popitem()[1]()))
         assert "through the fifo" in await asyncio.gather(*running)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "read", ["read()", "readline()", "readinto(bytearray(4))", "readinto1(bytearray(4))", "read1()", "peek(1)"]
+)
+def test_the_first_read_of_a_fifo_waits_for_a_writer(run, tmp_path: Path, read: str) -> None:
+    """Also after one that was cancelled; when the writer has gone it is at its end, as any pipe."""
+
+    async def main() -> None:
+        path = tmp_path / "fifo"
+        os.mkfifo(path)
+        async with plait.open(path, "rb") as file:
+            first = asyncio.ensure_future(eval(f"file.{read}"))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not first.done()
+            first.cancel()
+            await asyncio.wait([first])
+            assert b"" == await file.read(0)
+            second = asyncio.ensure_future(eval(f"file.{read}"))
+            async with plait.open(path, "wb") as writer:
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                assert not second.done()
+                await writer.write(b"text")
+            assert (await second) in (b"text", 4)
+            await file.read()
+            assert b"" == await file.read()
+
+    run(main())
+
+
+def test_a_fifo_whose_writer_wrote_nothing_is_at_its_end(run, tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "fifo"
+        os.mkfifo(path)
+        async with plait.open(path) as file:
+            async with plait.open(path, "w"):
+                pass
+            assert [] == [line async for line in file]
 
     run(main())
 

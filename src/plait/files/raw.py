@@ -56,6 +56,8 @@ class RawFile(RawMemory, FileMethods[bytes]):
         self._fd = fd
         self._regular = stat.S_ISREG(status)
         self._kind = self._kind_of(status)
+        # A FIFO that was opened for reading without waiting is at its end until somebody writes, which is no end.
+        self._awaits_writer = stat.S_ISFIFO(status) and fresh_bytes >= 0 and not self._writes
         if self._kind == "stream":
             self._blocking = os.get_blocking(fd)
             os.set_blocking(fd, False)
@@ -183,9 +185,15 @@ class RawFile(RawMemory, FileMethods[bytes]):
             return await self._calls.pread(self._fd, size, -1)
         while True:
             try:
-                return os.read(self._fd, min(size, STREAM_BYTES))
+                data = os.read(self._fd, min(size, STREAM_BYTES))
             except BlockingIOError:
-                await self._ready(self._loop._add_reader, self._loop._remove_reader)
+                data = b""
+            else:
+                if data or not size or not self._awaits_writer:
+                    return data
+            # Until there was a writer, a FIFO is not readable either (fifo(7), pipe_poll).
+            await self._ready(self._loop._add_reader, self._loop._remove_reader)
+            self._awaits_writer = False
 
     async def _read_into(self, buffer: memoryview) -> int:
         if self._kind == "sized":
