@@ -132,6 +132,7 @@ print([block for block in blocks() if block.function == "pushed_aside"])
 def test_a_slice_in_which_the_process_was_stopped_is_not_to_blame(tmp_path: Path) -> None:
     """The monitor stood still as well: that it did is how it knows, if it sees the slice before and after."""
     path = tmp_path / "out.plait"
+    # For how long is what is tested: the slice lasts for some looks of the monitor, is stopped, and lasts for some more.
     stop = """
 import os, signal, sys, time
 print(flush=True)
