@@ -91,7 +91,7 @@ print(last.ended, last.seconds > first.seconds, last.line == first.line)
 
 
 def test_a_slice_that_had_no_processor_is_not_to_blame(tmp_path: Path) -> None:
-    """Another process has it meanwhile, which the loop's thread, of the lowest priority for so long, cannot get it from."""
+    """Others have it meanwhile, which the loop's thread, of the lowest priority for so long, cannot get it from; even if they are nice."""
     path = tmp_path / "out.plait"
     output = run(f"""
 from plait.see import serving, watchdog
@@ -115,7 +115,7 @@ async def main():
             pushed_aside()
             while reports == before:
                 await asyncio.sleep(0.001)
-with scarce_processor(1):
+with scarce_processor(3):
     plait.run(main())
 print([block for block in blocks() if block.function == "pushed_aside"])
 """)

@@ -37,7 +37,7 @@ enum {
     PLAIT_ASKED_SCAN = 8,   /* it is time to look for what is wrong with the tasks */
     PLAIT_LOOPS_MAX = 64,
     PLAIT_STARVED_MIN_NS = 1000000,
-    PLAIT_LOCK_NS = 12000000, /* Python code gives the interpreter lock up after 5 ms; a virtual machine may stand for some more */
+    PLAIT_LOCK_NS = 12000000, /* Python code gives the interpreter lock up after 5 ms */
     PLAIT_SERVING_LOCK_NS = 40000000,
     PLAIT_ASKED_TICK_NS = 2000000, /* looks are as near to each other while the side thread waits for the lock */
     PLAIT_STACK_BYTES = 1 << 20, /* of address space; what is not touched costs nothing */
@@ -92,7 +92,8 @@ static struct {
     long long blocked_starved_ns; /* not 0: it had no processor for so long, and is no block without that */
     long long asked_ns;          /* when the side thread was asked; 0: it has taken it, or nothing was asked */
     long long asked_used_ns;     /* the processor time of the loop's thread by then */
-    long long asked_waited_ns;   /* and for how long the side thread had had no processor */
+    long long asked_waited_ns;   /* for how long the side thread had had no processor, */
+    long long asked_stolen_ns;   /* and the machine */
     long long looked_ns, scanned_ns;
     long long scan_every_ns;     /* 0: never */
     int stack_signal;            /* faulthandler writes the stack of the thread that gets it; 0: not to be had */
@@ -315,16 +316,21 @@ static int plait_id_of(pthread_t thread) {
     return pthread_getcpuclockid(thread, &clock) == 0 ? plait_kernel_id(clock) : 0;
 }
 
-/* The beginning of what /proc tells of a thread of this process; empty where it tells nothing. */
-static void plait_read_of_thread(int id, const char *file, char *text, size_t room) {
-    char path[48];
-    snprintf(path, sizeof path, "/proc/self/task/%d/%s", id, file);
+/* The beginning of what /proc tells; empty where it tells nothing. */
+static void plait_read_beginning(const char *path, char *text, size_t room) {
     text[0] = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return;
     ssize_t size = read(fd, text, room - 1);
     close(fd);
     text[size > 0 ? size : 0] = 0;
+}
+
+/* The same of a thread of this process. */
+static void plait_read_of_thread(int id, const char *file, char *text, size_t room) {
+    char path[48];
+    snprintf(path, sizeof path, "/proc/self/task/%d/%s", id, file);
+    plait_read_beginning(path, text, room);
 }
 
 /* Whether a thread of this process runs or would if it had a processor. */
@@ -343,13 +349,22 @@ static long long plait_waited_ns(int id) {
     return sscanf(text, "%*s %lld", &waited) == 1 ? waited : 0;
 }
 
+/* For how long all processors of a virtual machine together stood still, as its host ran others: a thread whose timer is due there does
+   not even become ready. 0 where that is not told. */
+static long long plait_stolen_ns(void) {
+    char text[256];
+    long long stolen = 0;
+    plait_read_beginning("/proc/stat", text, sizeof text);
+    return sscanf(text, "cpu %*s %*s %*s %*s %*s %*s %*s %lld", &stolen) == 1 ? stolen * (1000000000LL / sysconf(_SC_CLK_TCK)) : 0;
+}
+
 /* The kernel's number of the side thread; 0: there is none. */
 static int plait_side_id(void) {
     return plait_side.started ? plait_id_of(plait_side.thread) : 0;
 }
 
 /* Whether the side thread waits for the interpreter lock for longer than Python code would let it: C code keeps it. Only what the
-   loop's thread ran of that counts, unless it waits in C; and not for how long the side thread had no processor. */
+   loop's thread ran of that counts, unless it waits in C; and not for how long the side thread or the machine had no processor. */
 static int plait_lock_is_kept(const struct plait_watched *watched, int id, long long now) {
     long long since = atomic_load(&plait_side.wants_lock_ns), limit = PLAIT_LOCK_NS;
     if (since == 0) {
@@ -361,7 +376,8 @@ static int plait_lock_is_kept(const struct plait_watched *watched, int id, long 
     if (ran < passed && plait_is_ready(id)) passed = ran;
     if (passed <= limit) return 0;
     int side = plait_side_id();
-    return passed - (plait_waited_ns(side) - plait_monitor.asked_waited_ns) > limit && !plait_is_ready(side);
+    passed -= plait_waited_ns(side) - plait_monitor.asked_waited_ns + plait_stolen_ns() - plait_monitor.asked_stolen_ns;
+    return passed > limit && !plait_is_ready(side);
 }
 
 /* Add up for how long the thread of a loop that stands where it stood was ready and did not run. `late`: as it was with the monitor
@@ -387,6 +403,7 @@ static void plait_ask_for_report(struct plait_watched *watched, long long now, l
     plait_monitor.asked_ns = now;
     plait_monitor.asked_used_ns = watched->used_ns;
     plait_monitor.asked_waited_ns = plait_waited_ns(plait_side_id());
+    plait_monitor.asked_stolen_ns = plait_stolen_ns();
     plait_side_ring(PLAIT_ASKED_REPORT);
 }
 
